@@ -200,11 +200,10 @@ static inline ambit_status ambit_ctx_err(const ambit_ctx *ctx);
 
 typedef void ambit_cancel_fn(ambit_ctx *ctx, void *argument);
 
-/* A node that the caller embeds; all fields are ambit's. It must stay in place from on_cancel until
+/* A node that the caller embeds, zero at first; all fields are ambit's. It must stay in place from on_cancel until
  * off_cancel has returned, or the callback has begun on the thread that frees it. */
 typedef struct ambit_cancel {
     struct ambit_cancel *next, *previous;
-    void *list;
     ambit_cancel_fn *run;
     void *argument;
     ambit_ctx *ctx;
@@ -347,28 +346,37 @@ static inline void ambit_ctx_drop_scope(ambit_hold **hold) {
 
 /* The first fields of every context. `state` is 0 while it lives, then its ambit_status, for good. */
 struct ambit__ctx_head {
+    uint64_t census[4]; /* what a walk reads; see census.h */
     AMBIT__ATOMIC(uint32_t) state;
-    uint32_t depth;
-    const ambit_ctx *parent; /* for cancellation; NULL under the background */
-    int64_t deadline_ns;     /* the earliest on the way to the root; constant */
+    AMBIT__ATOMIC(uint32_t) depth;
+    AMBIT__ATOMIC(int64_t) deadline_ns; /* the earliest on the way to the root; constant */
+    const ambit_ctx *parent;            /* for cancellation; NULL under the background; constant */
 };
+
+#ifdef __cplusplus
+#define AMBIT__LOAD_ACQUIRE(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define AMBIT__LOAD_RELAXED(p) __atomic_load_n((p), __ATOMIC_RELAXED)
+#else
+#define AMBIT__LOAD_ACQUIRE(p) atomic_load_explicit((p), memory_order_acquire)
+#define AMBIT__LOAD_RELAXED(p) atomic_load_explicit((p), memory_order_relaxed)
+#endif
 
 ambit_status ambit__ctx_err_deadline(const ambit_ctx *ctx);
 ambit_status ambit__ctx_err_ended(const ambit_ctx *ctx);
 
 static inline ambit_status ambit_ctx_err(const ambit_ctx *ctx) {
     const struct ambit__ctx_head *own = (const struct ambit__ctx_head *)(const void *)ctx;
-    for (const struct ambit__ctx_head *at = own; at;
-         at = (const struct ambit__ctx_head *)(const void *)at->parent) {
-        /* Acquire pairs with the release in end_locked(): the cause stands before the state. */
-#ifdef __cplusplus
-        if (__atomic_load_n(&at->state, __ATOMIC_ACQUIRE)) return ambit__ctx_err_ended(ctx);
-#else
-        if (atomic_load_explicit(&at->state, memory_order_acquire))
+    const struct ambit__ctx_head *at = own;
+    do {
+        /* Acquire pairs with the release in ambit__ctx_end_locked(): the cause stands before the
+         * state. */
+        if (__builtin_expect(AMBIT__LOAD_ACQUIRE(&at->state) != 0, 0))
             return ambit__ctx_err_ended(ctx);
-#endif
-    }
-    return own->deadline_ns == AMBIT_NEVER ? AMBIT_OK : ambit__ctx_err_deadline(ctx);
+        at = (const struct ambit__ctx_head *)(const void *)at->parent;
+    } while (at);
+    /* Relaxed: it was written before the context was handed to anyone. */
+    if (AMBIT__LOAD_RELAXED(&own->deadline_ns) == AMBIT_NEVER) return AMBIT_OK;
+    return ambit__ctx_err_deadline(ctx);
 }
 
 #ifdef __cplusplus

@@ -1,0 +1,77 @@
+/* Threads: a record for each thread that uses ambit, and the starting of ambit's own.
+ *
+ * A record is made at a thread's first use and handed to the next thread when that one ends, with
+ * its dense index; what is counted in it carries over, so sums stay exact. Records are as many as
+ * threads were ever alive at once. */
+#ifndef AMBIT_BASE_THREAD_H
+#define AMBIT_BASE_THREAD_H
+
+#include <stddef.h>
+
+#include "ambit/status.h"
+#include "base/atomic.h"
+
+#define AMBIT__CACHE_KINDS 4
+#define AMBIT__CACHE_ITEMS 64
+
+/* A stack of free objects of one kind, in the hands of one thread. */
+typedef struct ambit__cache {
+    uint32_t count;
+    void *items[AMBIT__CACHE_ITEMS];
+} ambit__cache;
+
+typedef struct ambit__thread {
+    /* owner thread only */
+    ambit__cache caches[AMBIT__CACHE_KINDS];
+    void *timer_wheel; /* of this record; stays with it */
+    void *rcu_reader;  /* liburcu's reader while registered; after a fork also read by the child */
+    /* fixed once the record is made */
+    uint32_t index;               /* dense, from 0 */
+    struct ambit__thread *next;   /* all records, newest first */
+    /* under the registry's lock */
+    struct ambit__thread *next_free;
+    /* any thread */
+    _Atomic(uint32_t) alive;
+} ambit__thread;
+
+extern _Thread_local ambit__thread *ambit__thread_record
+    __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
+/* Registers this thread. NULL when there is no memory. */
+ambit__thread *ambit__thread_register(void);
+
+static inline ambit__thread *ambit__thread_self(void) {
+    ambit__thread *self = ambit__thread_record;
+    return ambit__likely(self != NULL) ? self : ambit__thread_register();
+}
+
+/* A number that no other living thread has, never 0; works without memory. */
+uint32_t ambit__thread_id(void);
+
+/* All records, to be followed by `next`. */
+ambit__thread *ambit__thread_records(void);
+
+/* Called on a thread that ends, before its record is handed on, newest hook first. At most 8. */
+void ambit__thread_on_exit(void (*hook)(ambit__thread *thread));
+
+/* Starts a thread that blocks all signals. `name` has at most 15 letters. AMBIT_OK, AMBIT_ETHREAD. */
+typedef struct ambit__worker {
+    unsigned long handle;
+} ambit__worker;
+ambit_status ambit__worker_start(ambit__worker *worker, const char *name, void (*run)(void *),
+                                 void *argument);
+void ambit__worker_join(ambit__worker *worker);
+void ambit__worker_detach(ambit__worker *worker);
+
+/* Runs `child` in the child of every fork() from now on. At most 8. */
+void ambit__on_fork(void (*child)(void));
+
+/* A barrier on every running thread of the process, so that the others need only a compiler barrier
+ * (membarrier(2), private expedited). False where the kernel has none: then nothing was ordered. */
+bool ambit__heavy_barrier(void);
+/* Asked once, before relying on it. */
+bool ambit__heavy_barrier_works(void);
+/* The other side of it. */
+static inline void ambit__light_barrier(void) { atomic_signal_fence(memory_order_seq_cst); }
+
+#endif

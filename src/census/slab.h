@@ -1,0 +1,100 @@
+/* Slabs: type-stable memory for everything the census counts.
+ *
+ * An object's memory is never given back and never becomes another type, so a walk may read any of
+ * it at any time; a free object has no site. Each thread keeps a small stack of free objects and
+ * exchanges half a stack with the shared depot: Bonwick's magazines (USENIX 2001). */
+#ifndef AMBIT_CENSUS_SLAB_H
+#define AMBIT_CENSUS_SLAB_H
+
+#include "ambit/census.h"
+#include "base/thread.h"
+
+/* The first field of every object in a slab. Written by the owner, read by walks. */
+typedef struct ambit__entry {
+    _Atomic(const ambit_site *) site; /* NULL while free; stored last at birth, first at death */
+    _Atomic(int64_t) birth_ns;        /* coarse clock */
+    _Atomic(uint64_t) bytes;
+    _Atomic(uint32_t) marks; /* AMBIT__MARK_*: set by anyone, cleared at birth */
+    uint32_t unused;
+} ambit__entry;
+
+#define AMBIT__MARK_LONG_LIVED (1u << 31)
+#define AMBIT__MARK_CLOSED (1u << 30) /* a zombie */
+/* bits 0 .. AMBIT_VERDICT_KINDS - 1: reported for that verdict */
+#define AMBIT__MARK_REPORTED ((1u << AMBIT_VERDICT_KINDS) - 1)
+
+/* What a walk reads of an object beside its entry. Zero where the kind has no such thing. */
+typedef struct ambit__facts {
+    int64_t deadline_ns;        /* AMBIT_NEVER if none */
+    int64_t closed_ns;          /* when a zombie was closed */
+    const ambit_site *closed;   /* where */
+    const void *keeps;          /* the object whose memory this one keeps */
+    const void *keeps_too;      /* a second one */
+    int64_t callback_since_ns;  /* a callback has been running since, 0 for none */
+    const ambit_site *callback; /* where it was registered */
+    uint32_t depth;
+    uint64_t keepers; /* how many children and holds keep it */
+} ambit__facts;
+
+/* Kinds are static; everything but the first group is zero at the start. */
+typedef struct ambit__slab {
+    /* fixed */
+    ambit_kind kind;
+    uint32_t object_bytes; /* a multiple of 64 */
+    /* Reads what it can with atomic loads; the object may be freed and born again meanwhile. */
+    void (*inspect)(const ambit__entry *object, ambit__facts *facts);
+    /* Called once for each object when its memory is new and zero; may be NULL. */
+    void (*init)(void *object);
+    /* any thread */
+    _Atomic(struct ambit__chunk *) chunks; /* newest first, only ever added to */
+    _Atomic(uint32_t) lock;                /* an ambit__spin around the depot */
+    struct ambit__magazine *full;
+    struct ambit__magazine *empty;
+} ambit__slab;
+
+/* Refills the thread's stack and takes one. NULL when there is no memory. */
+void *ambit__slab_refill(ambit__slab *slab, ambit__thread *self);
+/* Makes room in the thread's stack and puts one. Cannot fail. */
+void ambit__slab_spill(ambit__slab *slab, ambit__thread *self, void *object);
+
+/* A free object, its entry without a site. NULL when there is no memory. */
+static inline void *ambit__slab_get(ambit__slab *slab, ambit__thread *self) {
+    ambit__cache *cache = &self->caches[slab->kind];
+    if (ambit__likely(cache->count)) return cache->items[--cache->count];
+    return ambit__slab_refill(slab, self);
+}
+
+/* The object is alive from here: the site is stored last, so that a walk that sees it sees the rest
+ * (its acquire load in ambit__slab_walk pairs with this release). */
+static inline void ambit__slab_born(ambit__entry *entry, const ambit_site *site, int64_t now_ns) {
+    ambit__store_relaxed(&entry->birth_ns, now_ns);
+    ambit__store_relaxed(&entry->bytes, 0);
+    ambit__store_relaxed(&entry->marks, 0);
+    ambit__store_release(&entry->site, site);
+}
+
+void ambit__slab_returned(uint32_t marks); /* counts what was reported and has now gone */
+
+/* Gives the object back; `self` may be NULL when the thread could not be registered. */
+static inline void ambit__slab_put(ambit__slab *slab, ambit__thread *self, ambit__entry *entry) {
+    uint32_t marks = ambit__load_relaxed(&entry->marks);
+    if (ambit__unlikely(marks & AMBIT__MARK_REPORTED)) ambit__slab_returned(marks);
+    ambit__store_release(&entry->site, NULL);
+    if (ambit__likely(self && self->caches[slab->kind].count < AMBIT__CACHE_ITEMS)) {
+        ambit__cache *cache = &self->caches[slab->kind];
+        cache->items[cache->count++] = entry;
+        return;
+    }
+    ambit__slab_spill(slab, self, entry);
+}
+
+/* Calls `visit` for every living object. */
+void ambit__slab_walk(ambit__slab *slab,
+                      void (*visit)(ambit__slab *slab, ambit__entry *entry, void *argument),
+                      void *argument);
+
+/* The slabs of the process by kind, each defined by the room that owns the type. */
+extern ambit__slab ambit__slab_ctx, ambit__slab_hold, ambit__slab_timer;
+ambit__slab *ambit__slab_of(ambit_kind kind);
+
+#endif

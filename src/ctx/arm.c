@@ -1,0 +1,101 @@
+/* Arming: a context is linked to its parent, and its deadline put into the wheel, when the first one
+ * waits for its end, and not before.
+ *
+ * A thread claims the contexts from `ctx` upwards until it meets one that is armed, then arms them
+ * from the top down: so an armed context always stands below armed ones. Two threads that claim
+ * from below in one chain cannot wait for each other, since each waits only for what is above. */
+#include "ctx/ctx.h"
+
+static void drop_after_firing(ambit__timer_node *node) {
+    ambit_ctx *ctx = (ambit_ctx *)(void *)((char *)node - offsetof(ambit_ctx, timer));
+    ambit__ctx_unkeep(ctx);
+}
+
+static void deadline_fired(ambit__timer_node *node) {
+    ambit_ctx *ctx = (ambit_ctx *)(void *)((char *)node - offsetof(ambit_ctx, timer));
+    ambit_cause cause = {AMBIT_TIMED_OUT, "deadline passed",
+                         ambit__load_relaxed(&ambit__ctx_entry(ctx)->site), 0};
+    ctx->firing = true;
+    ambit__ctx_end(ctx, &cause, ambit__ctx_deadline(ctx));
+    ctx->firing = false;
+    /* Closed from a callback above: the owner's part is left to this thread, once the timer has let
+     * go of the node. */
+    if (ctx->close_pending) node->fired = drop_after_firing;
+}
+
+bool ambit__ctx_link(ambit_ctx *above, ambit_ctx *ctx, ambit_cancel *link) {
+    link->run = NULL;
+    link->ctx = ctx;
+    ambit__spin_lock(&above->lock);
+    bool lives = !ambit__load_relaxed(&above->head.state);
+    if (lives) ambit__list_push(above, link);
+    ambit__spin_unlock(&above->lock);
+    return lives;
+}
+
+static void unlink_from(ambit_ctx *above, ambit_cancel *link) {
+    if (!above) return;
+    ambit__spin_lock(&above->lock);
+    if (ambit__load_relaxed(&link->state) == AMBIT__NODE_LISTED) ambit__list_remove(above, link);
+    ambit__spin_unlock(&above->lock);
+}
+
+void ambit__ctx_unlink(ambit_ctx *ctx) {
+    unlink_from(ambit__ctx_parent(ctx), &ctx->link);
+    unlink_from(ambit__load_relaxed(&ctx->second), &ctx->second_link);
+}
+
+static bool needs_timer(const ambit_ctx *ctx) {
+    int64_t deadline_ns = ambit__ctx_deadline(ctx);
+    if (deadline_ns == AMBIT_NEVER) return false;
+    return !ctx->head.parent || deadline_ns < ambit__ctx_deadline(ctx->head.parent);
+}
+
+static ambit_status arm_one(ambit_ctx *ctx) {
+    ambit_ctx *parent = ambit__ctx_parent(ctx);
+    if (needs_timer(ctx)) {
+        ctx->timer.fired = NULL;
+        ambit_status status =
+            ambit__timer_node_arm(&ctx->timer, ambit__ctx_deadline(ctx), deadline_fired);
+        if (status) return status;
+    }
+    if (parent && !ambit__ctx_link(parent, ctx, &ctx->link)) {
+        ambit_cause cause = ambit_ctx_cause(parent);
+        ambit__ctx_end(ctx, &cause, ambit__clock_now());
+    }
+    return AMBIT_OK;
+}
+
+/* Claims from `ctx` upwards; returns the topmost claimed, from which next_work leads down to `ctx`.
+ * NULL: all are armed. */
+static ambit_ctx *claim_chain(ambit_ctx *ctx) {
+    ambit_ctx *claimed = NULL;
+    unsigned attempt = 0;
+    while (ctx) {
+        uint32_t armed = AMBIT__UNARMED;
+        /* Acquire pairs with the release in ambit__ctx_arm(): who sees ARMED sees all linked. */
+        if (ambit__swap_acquire(&ctx->armed, &armed, AMBIT__ARMING)) {
+            ctx->next_arm = claimed;
+            claimed = ctx;
+            ctx = ambit__ctx_parent(ctx);
+        } else if (ambit__load_acquire(&ctx->armed) == AMBIT__ARMED) {
+            break;
+        } else {
+            ambit__backoff(attempt++);
+        }
+    }
+    return claimed;
+}
+
+ambit_status ambit__ctx_arm(ambit_ctx *ctx) {
+    if (ambit__likely(ambit__load_acquire(&ctx->armed) == AMBIT__ARMED)) return AMBIT_OK;
+    if (ambit__ctx_is_background(ctx)) return AMBIT_OK;
+    ambit_status status = AMBIT_OK;
+    for (ambit_ctx *at = claim_chain(ctx), *below; at; at = below) {
+        below = at->next_arm;
+        if (!status) status = arm_one(at);
+        /* Release pairs with the acquire loads above. */
+        ambit__store_release(&at->armed, status ? AMBIT__UNARMED : AMBIT__ARMED);
+    }
+    return status;
+}

@@ -1,0 +1,176 @@
+/* Opening contexts: nothing shared is written but the parent's count of keepers, and the background
+ * has none. */
+#include "ctx/ctx.h"
+
+#include <stddef.h>
+
+static void inspect(const ambit__entry *entry, ambit__facts *facts) {
+    const ambit_ctx *ctx = (const ambit_ctx *)(const void *)entry;
+    facts->deadline_ns = ambit__ctx_deadline(ctx);
+    facts->closed_ns = ambit__load_relaxed(&ctx->closed_ns);
+    facts->closed = ambit__load_relaxed(&ctx->closed_site);
+    facts->keeps = ambit__load_relaxed(&ctx->origin);
+    facts->keeps_too = ambit__load_relaxed(&ctx->second);
+    facts->callback_since_ns = ambit__load_relaxed(&ctx->callback_since_ns);
+    facts->callback = ambit__load_relaxed(&ctx->callback_site);
+    facts->depth = ambit__load_relaxed(&ctx->head.depth);
+    uint32_t keepers = ambit__load_relaxed(&ctx->keepers);
+    bool closed = ambit__load_relaxed(&entry->marks) & AMBIT__MARK_CLOSED;
+    facts->keepers = closed || !keepers ? keepers : keepers - 1; /* without the owner */
+}
+
+ambit__slab ambit__slab_ctx = {
+    .kind = AMBIT_KIND_CTX, .object_bytes = AMBIT__CTX_BYTES, .inspect = inspect};
+
+_Static_assert(sizeof(ambit__entry) == sizeof(((struct ambit__ctx_head *)0)->census),
+               "the head starts with the census's entry");
+_Static_assert(AMBIT__CTX_HEADER + 640 <= AMBIT__CTX_BYTES, "eight small values fit inside");
+
+static ambit_ctx background = {
+    .head = {.deadline_ns = AMBIT_NEVER}, .budget_bytes = 1024 * 1024, .event_fd = -1};
+
+ambit_ctx *ambit_background(void) { return &background; }
+
+void ambit_ctx_default_budget_set(size_t bytes) { background.budget_bytes = bytes; }
+
+void ambit__ctx_check(const ambit_ctx *ctx, const char *function, const ambit_site *site) {
+    if (ambit__unlikely(!ctx))
+        ambit__bug(function, "expected a context, found NULL", site, NULL);
+    if (ambit__unlikely(!ambit__load_relaxed(&ambit__ctx_entry(ctx)->site)) &&
+        !ambit__ctx_is_background(ctx))
+        ambit__bug(function, "expected an open context, found one that was closed and given back",
+                   site, ambit__load_relaxed(&ctx->closed_site));
+}
+
+/* A context with no relations yet. */
+static ambit_ctx *fresh(const ambit_site *site, int64_t now_ns) {
+    ambit__thread *self = ambit__thread_self();
+    ambit_ctx *ctx = self ? ambit__slab_get(&ambit__slab_ctx, self) : NULL;
+    if (ambit__unlikely(!ctx)) return NULL;
+    ambit__store_relaxed(&ctx->head.state, 0);
+    ambit__store_relaxed(&ctx->keepers, 1);
+    ambit__store_relaxed(&ctx->armed, AMBIT__UNARMED);
+    ambit__store_relaxed(&ctx->second, NULL);
+    ctx->claimed = ctx->close_pending = ctx->firing = ctx->order_children = false;
+    ctx->event_fd = -1;
+    ctx->first = NULL;
+    ctx->free_bytes = (unsigned char *)ctx + AMBIT__CTX_HEADER;
+    ctx->free_end = (unsigned char *)ctx + AMBIT__CTX_BYTES;
+    ctx->blocks = NULL;
+    ctx->deferred = NULL;
+    ambit__store_relaxed(&ctx->value_count, 0);
+    ctx->values.next = NULL;
+    ambit__slab_born(ambit__ctx_entry(ctx), site, now_ns);
+    return ctx;
+}
+
+static ambit_ctx *child_of(ambit_ctx *parent, int64_t deadline_ns, int64_t now_ns,
+                           const ambit_site *site) {
+    ambit_ctx *ctx = fresh(site, now_ns);
+    if (ambit__unlikely(!ctx)) return NULL;
+    int64_t limit_ns = ambit__ctx_deadline(parent);
+    ambit__store_relaxed(&ctx->head.deadline_ns, deadline_ns < limit_ns ? deadline_ns : limit_ns);
+    ambit__store_relaxed(&ctx->head.depth, ambit__load_relaxed(&parent->head.depth) + 1);
+    ctx->budget_bytes = parent->budget_bytes;
+    if (ambit__ctx_is_background(parent)) {
+        ctx->head.parent = NULL;
+        ambit__store_relaxed(&ctx->origin, NULL);
+    } else {
+        ctx->head.parent = parent;
+        ambit__store_relaxed(&ctx->origin, parent);
+        ambit__ctx_keep(parent);
+    }
+    return ctx;
+}
+
+static ambit_status open_child(ambit_ctx *parent, int64_t deadline_ns, int64_t now_ns,
+                               ambit_ctx **out, const ambit_site *site) {
+    *out = NULL;
+    ambit_ctx *ctx = child_of(parent, deadline_ns, now_ns, site);
+    if (ambit__unlikely(!ctx)) return AMBIT_EMEMORY;
+    if (ambit__unlikely(parent->order_children)) {
+        ambit_status status = ambit__ctx_arm(ctx);
+        if (status) {
+            ambit_ctx_close_at(&ctx, site);
+            return status;
+        }
+    }
+    *out = ctx;
+    return AMBIT_OK;
+}
+
+ambit_status ambit_ctx_open_at(ambit_ctx *parent, int64_t deadline_ns, ambit_ctx **out,
+                               const ambit_site *site) {
+    ambit__ctx_check(parent, "ambit_ctx_open", site);
+    return open_child(parent, deadline_ns, ambit__clock_coarse(), out, site);
+}
+
+ambit_status ambit_ctx_open_timeout_at(ambit_ctx *parent, int64_t timeout_ns, ambit_ctx **out,
+                                       const ambit_site *site) {
+    ambit__ctx_check(parent, "ambit_ctx_open_timeout", site);
+    int64_t coarse_ns = ambit__clock_coarse();
+    if (timeout_ns < 0) timeout_ns = 0;
+    int64_t from_ns = timeout_ns >= AMBIT_SECOND ? coarse_ns + ambit__clock_tick()
+                                                 : ambit__clock_now();
+    int64_t deadline_ns;
+    if (__builtin_add_overflow(from_ns, timeout_ns, &deadline_ns)) deadline_ns = AMBIT_NEVER;
+    return open_child(parent, deadline_ns, coarse_ns, out, site);
+}
+
+ambit_status ambit_ctx_detach_at(ambit_ctx *origin, int64_t deadline_ns, ambit_ctx **out,
+                                 const ambit_site *site) {
+    ambit__ctx_check(origin, "ambit_ctx_detach", site);
+    *out = NULL;
+    if (deadline_ns == AMBIT_NEVER) return AMBIT_EINVALID;
+    ambit_ctx *ctx = child_of(&background, deadline_ns, ambit__clock_coarse(), site);
+    if (!ctx) return AMBIT_EMEMORY;
+    ctx->budget_bytes = origin->budget_bytes;
+    if (!ambit__ctx_is_background(origin)) {
+        ambit__ctx_keep(origin);
+        ambit__store_relaxed(&ctx->origin, origin);
+    }
+    *out = ctx;
+    return AMBIT_OK;
+}
+
+/* Arms the new context below both; what has ended meanwhile ends it. */
+static ambit_status join(ambit_ctx *ctx, ambit_ctx *other) {
+    ambit_status status = ambit__ctx_arm(ctx);
+    if (!status && !ambit__ctx_is_background(other)) status = ambit__ctx_arm(other);
+    if (status) return status;
+    ambit__ctx_keep(other);
+    ambit__store_relaxed(&ctx->second, other);
+    if (!ambit__ctx_link(other, ctx, &ctx->second_link)) {
+        ambit_cause cause = ambit_ctx_cause(other);
+        ambit__ctx_end(ctx, &cause, ambit__clock_now());
+    }
+    return AMBIT_OK;
+}
+
+ambit_status ambit_ctx_merge_at(ambit_ctx *parent, ambit_ctx *other, ambit_ctx **out,
+                                const ambit_site *site) {
+    ambit__ctx_check(parent, "ambit_ctx_merge", site);
+    ambit__ctx_check(other, "ambit_ctx_merge", site);
+    ambit_ctx *ctx;
+    ambit_status status =
+        open_child(parent, ambit__ctx_deadline(other), ambit__clock_coarse(), out, site);
+    if (status || ambit__ctx_is_background(other)) return status;
+    ctx = *out;
+    *out = NULL;
+    status = join(ctx, other);
+    if (status) ambit_ctx_close_at(&ctx, site);
+    else *out = ctx;
+    return status;
+}
+
+void ambit_ctx_order_children(ambit_ctx *ctx) {
+    ambit__ctx_check(ctx, "ambit_ctx_order_children", NULL);
+    ctx->order_children = true;
+}
+
+void ambit_ctx_mark_long_lived(ambit_ctx *ctx) {
+    ambit__ctx_check(ctx, "ambit_ctx_mark_long_lived", NULL);
+    ambit__or_relaxed(&ambit__ctx_entry(ctx)->marks, AMBIT__MARK_LONG_LIVED);
+}
+
+int64_t ambit_ctx_deadline_ns(const ambit_ctx *ctx) { return ambit__ctx_deadline(ctx); }
