@@ -62,7 +62,7 @@ double oracle_now(void); /* seconds, monotonic */
 uint64_t oracle_random(uint64_t *state);
 
 /* Every data race must be between these two functions, in either order; at most 4 such pairs. Under
- * ThreadSanitizer each of them must have been seen by the end. */
+ * ThreadSanitizer each of them must have been seen by the end. In a right half it expects nothing. */
 void oracle_expect_race(const char *one, const char *other);
 /* AddressSanitizer must stop this process with this kind of error in this function. It ends the half
  * there, as caught. Ignored in other builds. */

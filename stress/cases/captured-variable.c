@@ -78,7 +78,7 @@ static void *worker(void *nothing) {
     for (unsigned done = 0; done < REQUESTS; done++) {
         request *request = pop();
         oracle_wait(2 * request->number + 3);
-        oracle_hit();
+        if (request->number + 1 < REQUESTS) oracle_hit();
         if (show_account(request) != request->user) foreign_users++;
         oracle_reach(2 * request->number + 4);
 #if !WRONG
