@@ -129,7 +129,11 @@ const char *__tsan_default_options(void);
 /* Every access is to be reported, also the second at one address: the pairs are counted. */
 ORACLE_HIDDEN const char *__tsan_default_options(void) {
     return "suppress_equal_stacks=0:suppress_equal_addresses=0:exitcode=66:"
-           "history_size=4:halt_on_error="
+           "history_size=4:allow_addr2line=1:atexit_sleep_ms=0:"
+#ifdef STRESS_SUPPRESSIONS
+           "suppressions=" STRESS_SUPPRESSIONS ":"
+#endif
+           "halt_on_error="
 #if WRONG
            "0";
 #else
