@@ -126,7 +126,8 @@ void __sanitizer_symbolize_pc(void *pc, const char *format, char *out, size_t si
 void __tsan_on_report(void *report);
 const char *__tsan_default_options(void);
 
-/* Every access is to be reported, also the second at one address: the pairs are counted. */
+/* Every access is to be reported, also the second at one address: the pairs are counted. Functions
+ * must have names also where LLVM's symbolizer isn't installed: addr2line comes with the linker. */
 ORACLE_HIDDEN const char *__tsan_default_options(void) {
     return "suppress_equal_stacks=0:suppress_equal_addresses=0:exitcode=66:"
            "history_size=4:allow_addr2line=1:atexit_sleep_ms=0:"
@@ -185,6 +186,12 @@ void *__asan_get_report_pc(void);
 void __asan_set_error_report_callback(void (*callback)(const char *));
 void __sanitizer_symbolize_pc(void *pc, const char *format, char *out, size_t size);
 int __lsan_do_recoverable_leak_check(void);
+
+const char *__asan_default_options(void);
+
+ORACLE_HIDDEN const char *__asan_default_options(void) {
+    return "allow_addr2line=1";
+}
 
 ORACLE_HIDDEN static void on_address_error(const char *report) {
     const char *kind = __asan_get_report_description();
