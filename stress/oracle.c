@@ -14,6 +14,14 @@
 
 enum { EXIT_CLEAN = 0, EXIT_USAGE = 2, EXIT_CAUGHT = 3, EXIT_MISSED = 4, PAIRS = 4, NAME = 128 };
 
+/* Functions must have names also where LLVM's symbolizer is not installed; addr2line comes with the
+ * linker. Debian's clang has the path of the former built in, so the latter must be named. */
+#ifdef STRESS_ADDR2LINE
+#define SYMBOLIZER "external_symbolizer_path=" STRESS_ADDR2LINE ":"
+#else
+#define SYMBOLIZER "allow_addr2line=1:"
+#endif
+
 /* Set by one thread before the others start, but for what is atomic by built-in. */
 static uint64_t seed;
 static double seconds = 1;
@@ -126,11 +134,10 @@ void __sanitizer_symbolize_pc(void *pc, const char *format, char *out, size_t si
 void __tsan_on_report(void *report);
 const char *__tsan_default_options(void);
 
-/* Every access is to be reported, also the second at one address: the pairs are counted. Functions
- * must have names also where LLVM's symbolizer isn't installed: addr2line comes with the linker. */
+/* Every access is to be reported, also the second at one address: the pairs are counted. */
 ORACLE_HIDDEN const char *__tsan_default_options(void) {
     return "suppress_equal_stacks=0:suppress_equal_addresses=0:exitcode=66:"
-           "history_size=4:allow_addr2line=1:atexit_sleep_ms=0:"
+           "history_size=4:atexit_sleep_ms=0:" SYMBOLIZER
 #ifdef STRESS_SUPPRESSIONS
            "suppressions=" STRESS_SUPPRESSIONS ":"
 #endif
@@ -190,7 +197,7 @@ int __lsan_do_recoverable_leak_check(void);
 const char *__asan_default_options(void);
 
 ORACLE_HIDDEN const char *__asan_default_options(void) {
-    return "allow_addr2line=1";
+    return SYMBOLIZER;
 }
 
 ORACLE_HIDDEN static void on_address_error(const char *report) {
