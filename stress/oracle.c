@@ -39,7 +39,9 @@ static char foreign_text[2 * NAME]; /* the first of them */
 
 /* Without stdio: it may be called with a sanitizer's locks held, beside any thread. */
 ORACLE_HIDDEN _Noreturn static void leave(int code, const char *text) {
+    static uint32_t left; /* only the first one speaks */
     char line[768];
+    while (__atomic_exchange_n(&left, 1, __ATOMIC_ACQ_REL)) syscall(SYS_sched_yield);
     const char *word = code == EXIT_CLEAN ? "clean" : code == EXIT_CAUGHT ? "caught" : "missed";
     int length = snprintf(line, sizeof line, "evidence: %s %s\n", word, text);
     if (length >= (int)sizeof line) length = (int)sizeof line - 1;

@@ -30,6 +30,7 @@ static unsigned char *heavy_new(void) {
 
 #if WRONG
 typedef struct context {
+    uint32_t number;
     unsigned char *heavy;
     pthread_mutex_t lock;
     pthread_cond_t event;
@@ -42,6 +43,7 @@ static void *task(void *argument) {
     pthread_mutex_lock(&ctx->lock);
     first_byte = ctx->heavy[0];
     oracle_hit();
+    oracle_reach(ctx->number);
     while (!ctx->happened) pthread_cond_wait(&ctx->event, &ctx->lock);
     pthread_mutex_unlock(&ctx->lock);
     free(ctx->heavy);
@@ -49,16 +51,19 @@ static void *task(void *argument) {
     return NULL;
 }
 
-static void play_batch(void) {
-    for (unsigned n = 0; n < REQUESTS; n++) {
+static void play_batch(uint32_t batch) {
+    for (uint32_t n = 1; n <= REQUESTS; n++) {
         context *ctx = calloc(1, sizeof *ctx);
         ORACLE_NEED(ctx);
+        ctx->number = batch * REQUESTS + n;
         ctx->heavy = heavy_new();
         pthread_mutex_init(&ctx->lock, NULL);
         pthread_cond_init(&ctx->event, NULL);
         pthread_t thread;
+        uint32_t number = ctx->number; /* the context is the task's from here */
         ORACLE_NEED(!pthread_create(&thread, NULL, task, ctx));
         pthread_detach(thread);
+        oracle_wait(number);
     }
 }
 
@@ -67,12 +72,11 @@ int main(int argc, char **argv) {
     size_t base = oracle_heap_bytes(), before = base;
     bool grows = true;
     for (unsigned batch = 0; batch < BATCHES; batch++) {
-        play_batch();
+        play_batch(batch);
         size_t now = oracle_heap_bytes();
         if (now < before + REQUESTS * (size_t)VALUE_BYTES) grows = false;
         before = now;
     }
-    nanosleep(&(struct timespec){0, 20000000}, NULL); /* lets the last tasks reach their wait */
     ORACLE_END(grows, "%zu KiB held after %d answered requests, growing in each of %d batches",
                (before - base) / 1024, BATCHES * REQUESTS, BATCHES);
 }

@@ -51,8 +51,7 @@ static void build(bool deep) {
     }
 }
 
-/* Closes every other node of its share, each after taking its callback back; from the far end in a
- * deep tree, so that parents go after and before their children. */
+/* Of every four nodes the closers take one each; the other two stay open through the cancel. */
 static void *close_share(void *argument) {
     unsigned share = (unsigned)(uintptr_t)argument;
     pthread_barrier_wait(&start);
@@ -83,13 +82,16 @@ static void play_round(bool deep, uint64_t delay) {
     check(__atomic_load_n(&alone_runs, __ATOMIC_RELAXED) == 1);
     for (unsigned at = CLOSERS; at < count; at++) {
         if (at % (2 * CLOSERS) < CLOSERS) continue; /* closed by a closer, now or earlier */
-        check(ambit_ctx_err(nodes[at].ctx) == AMBIT_CANCELLED &&
-              ambit_ctx_cause(nodes[at].ctx).text == cause_text);
-        check(__atomic_load_n(&nodes[at].runs, __ATOMIC_RELAXED) == 1);
+        check(ambit_ctx_err(nodes[at].ctx) == AMBIT_CANCELLED);
+        /* In a deep tree the close of an ancestor may have been the first cause. */
+        check(deep || ambit_ctx_cause(nodes[at].ctx).text == cause_text);
     }
     for (unsigned at = 0; at < CLOSERS; at++) pthread_join(threads[at], NULL);
-    for (unsigned at = 0; at < count; at++)
-        if (nodes[at].ctx) ambit_ctx_close(&nodes[at].ctx);
+    for (unsigned at = 0; at < count; at++) {
+        if (!nodes[at].ctx) continue;
+        check(__atomic_load_n(&nodes[at].runs, __ATOMIC_RELAXED) == 1);
+        ambit_ctx_close(&nodes[at].ctx);
+    }
     ambit_ctx_close(&top);
     if (removed && ran) oracle_hit();
 }
