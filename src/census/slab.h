@@ -7,6 +7,7 @@
 #define AMBIT_CENSUS_SLAB_H
 
 #include "ambit/census.h"
+#include "base/park.h"
 #include "base/thread.h"
 
 /* The first field of every object in a slab. Written by the owner, read by walks. */
@@ -43,13 +44,10 @@ typedef struct ambit__slab {
     uint32_t object_bytes; /* a multiple of 64 */
     /* Reads what it can with atomic loads; the object may be freed and born again meanwhile. */
     void (*inspect)(const ambit__entry *object, ambit__facts *facts);
-    /* Called once for each object when its memory is new and zero; may be NULL. */
-    void (*init)(void *object);
     /* any thread */
     _Atomic(struct ambit__chunk *) chunks; /* newest first, only ever added to */
-    _Atomic(uint32_t) lock;                /* an ambit__spin around the depot */
-    struct ambit__magazine *full;
-    struct ambit__magazine *empty;
+    ambit__spin lock;
+    struct ambit__free *depot; /* under the lock */
 } ambit__slab;
 
 /* Refills the thread's stack and takes one. NULL when there is no memory. */

@@ -5,25 +5,40 @@
 #include "ambit/timer.h"
 #include "base/thread.h"
 
+typedef struct ambit__timer_link {
+    struct ambit__timer_link *next, *previous;
+} ambit__timer_link;
+
+/* Zero is an idle node. */
 typedef struct ambit__timer_node {
-    /* under the lock of `shard` */
-    struct ambit__timer_node *next, *previous;
+    /* under the lock of `wheel` */
+    ambit__timer_link link; /* first: a link is cast back to its node */
     int64_t deadline_ns;
-    uint16_t slot; /* level and slot it stands in */
+    uint64_t generation; /* one more each time the node becomes idle */
+    uint32_t slot;       /* level * 64 + slot; AMBIT__SLOT_DUE while it waits for its turn to fire */
+    uint32_t epoch;      /* of the process: a fork leaves the nodes of before behind */
     /* any thread */
-    _Atomic(void *) shard;    /* the wheel it stands in; set at arm, kept until the next arm */
-    _Atomic(uint32_t) state;  /* idle, armed, firing (with waiters) */
-    _Atomic(uint32_t) thread; /* ambit__thread_id of the thread that fires it */
-    /* fixed while armed: called on the timer thread, no lock held */
-    void (*fire)(struct ambit__timer_node *node);
+    _Atomic(struct ambit__wheel *) wheel; /* it stands in, or stood in last */
+    _Atomic(uint32_t) state;              /* AMBIT__TIMER_* */
+    _Atomic(uint32_t) thread;             /* ambit__thread_id() of the thread that fires it */
+    /* fixed while armed */
+    void (*fire)(struct ambit__timer_node *node);  /* on the timer thread, no lock held */
+    /* Read after `fire`, which may set it, and before the node becomes idle; called after that, as
+     * the last touch. NULL for none. */
+    void (*fired)(struct ambit__timer_node *node);
 } ambit__timer_node;
+
+enum { AMBIT__TIMER_IDLE, AMBIT__TIMER_ARMED, AMBIT__TIMER_FIRING, AMBIT__TIMER_AWAITED };
 
 /* Arms an idle node; its memory must stay until disarmed or fired. AMBIT_OK, AMBIT_EMEMORY,
  * AMBIT_ETHREAD: the node is idle then. */
 ambit_status ambit__timer_node_arm(ambit__timer_node *node, int64_t deadline_ns,
                                    void (*fire)(ambit__timer_node *node));
+
 /* Takes it out. Waits for a `fire` that runs on another thread; after AMBIT_FIRING_HERE `fire` is
- * still on this thread's stack and will touch the node once more when it returns. Cannot fail. */
+ * still on this thread's stack, and the node is touched once more when it returns. Cannot fail. */
 ambit_disarm ambit__timer_node_disarm(ambit__timer_node *node);
+/* The same, only if the node is still of that generation; else AMBIT_FIRED. */
+ambit_disarm ambit__timer_node_disarm_generation(ambit__timer_node *node, uint64_t generation);
 
 #endif

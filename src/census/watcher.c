@@ -1,0 +1,79 @@
+/* The watcher: a thread that checks for verdicts, if somebody asks for it. */
+#include <stddef.h>
+
+#include "base/clock.h"
+#include "base/park.h"
+#include "census/slab.h"
+
+static ambit__mutex life;     /* start and stop */
+static ambit__worker worker;  /* under `life` */
+static bool worker_started;   /* under `life`: to be joined */
+static ambit__mutex settings; /* the three below */
+static int64_t period_ns;
+static ambit_verdict_hook *hook;
+static void *hook_user;
+static _Atomic(uint32_t) bell; /* rung when something changed */
+static _Atomic(uint32_t) stop_wanted, watcher_thread;
+
+static void ring(void) {
+    /* Release pairs with the acquire in watch(): what changed is seen. */
+    ambit__add_release(&bell, 1);
+    ambit__unpark(&bell, 1);
+}
+
+static void watch(void *unused) {
+    (void)unused;
+    ambit__store_relaxed(&watcher_thread, ambit__thread_id());
+    for (;;) {
+        uint32_t rung = ambit__load_acquire(&bell);
+        if (ambit__load_acquire(&stop_wanted)) break;
+        ambit__mutex_lock(&settings);
+        int64_t until_ns = ambit__clock_now() + period_ns;
+        ambit_verdict_hook *given_hook = hook;
+        void *given_user = hook_user;
+        ambit__mutex_unlock(&settings);
+        while (ambit__load_acquire(&bell) == rung && ambit__park_until(&bell, rung, until_ns)) {}
+        if (ambit__load_acquire(&bell) == rung) (void)ambit_verdict_check(given_hook, given_user);
+    }
+    ambit__store_relaxed(&watcher_thread, 0);
+}
+
+ambit_status ambit_watcher_start(int64_t given_period_ns, ambit_verdict_hook *given_hook,
+                                 void *user) {
+    ambit_status status = AMBIT_OK;
+    if (given_period_ns < AMBIT_MILLISECOND || given_period_ns > INT64_MAX / 4 || !given_hook)
+        return AMBIT_EINVALID;
+    ambit__mutex_lock(&life);
+    ambit__mutex_lock(&settings);
+    period_ns = given_period_ns;
+    hook = given_hook;
+    hook_user = user;
+    ambit__mutex_unlock(&settings);
+    if (worker_started && ambit__load_relaxed(&stop_wanted)) {
+        ambit__worker_join(&worker); /* it was asked to stop from inside its hook */
+        worker_started = false;
+    }
+    if (!worker_started) {
+        ambit__store_relaxed(&stop_wanted, 0);
+        status = ambit__worker_start(&worker, "ambit-watcher", watch, NULL);
+        worker_started = !status;
+    }
+    ambit__mutex_unlock(&life);
+    ring();
+    return status;
+}
+
+void ambit_watcher_stop(void) {
+    if (ambit__load_relaxed(&watcher_thread) == ambit__thread_id()) {
+        ambit__store_release(&stop_wanted, 1);
+        return;
+    }
+    ambit__mutex_lock(&life);
+    if (worker_started) {
+        ambit__store_release(&stop_wanted, 1);
+        ring();
+        ambit__worker_join(&worker);
+        worker_started = false;
+    }
+    ambit__mutex_unlock(&life);
+}
