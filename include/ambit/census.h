@@ -1,8 +1,8 @@
 /* The census: who holds what, since when, how much, from which line — while the program runs.
  *
- * Every context, hold and timer lives in memory that stays readable and of its type. A walk reads it
- * beside any load: it takes no lock of the owners', never blocks them, and never reads freed memory.
- * What is opened or closed while it walks may be seen or not; all that stays is seen once.
+ * Every context, hold and timer lives in memory that stays readable and of its type. A walk reads
+ * it beside any load: it takes no lock of the owners', never blocks them, and never reads freed
+ * memory. What is opened or closed while it walks may be seen or not; all that stays is seen once.
  *
  *     ambit_census *before, *after;
  *     ambit_census_take(&before); ... ambit_census_take(&after);
@@ -23,7 +23,11 @@
 extern "C" {
 #endif
 
-typedef enum ambit_kind { AMBIT_KIND_CTX = 0, AMBIT_KIND_HOLD = 1, AMBIT_KIND_TIMER = 2 } ambit_kind;
+typedef enum ambit_kind {
+    AMBIT_KIND_CTX = 0,
+    AMBIT_KIND_HOLD = 1,
+    AMBIT_KIND_TIMER = 2
+} ambit_kind;
 #define AMBIT_KIND_COUNT 3
 const char *ambit_kind_name(ambit_kind kind);
 
@@ -45,8 +49,8 @@ typedef struct ambit_census_row {
 
 typedef struct ambit_census ambit_census;
 
-/* Takes a snapshot. `*out` is NULL on failure. Thread: any. Blocks: no. Owns: the caller must free it.
- * Returns AMBIT_OK, AMBIT_EMEMORY. */
+/* Takes a snapshot. `*out` is NULL on failure. Thread: any. Blocks: no. Owns: the caller must free
+ * it. Returns AMBIT_OK, AMBIT_EMEMORY. */
 AMBIT_MUST_CHECK ambit_status ambit_census_take(ambit_census **out);
 /* NULL is fine. Cannot fail. */
 void ambit_census_free(ambit_census *census);
@@ -58,13 +62,15 @@ const ambit_census_row *ambit_census_row_at(const ambit_census *census, size_t i
 uint64_t ambit_census_count(const ambit_census *census, ambit_kind kind);
 uint64_t ambit_census_bytes(const ambit_census *census, ambit_kind kind);
 
-/* ---- Writing ------------------------------------------------------------------------------------ */
+/* ---- Writing ------------------------------------------------------------------------------------
+ */
 
 /* Takes `length` bytes of text; anything but 0 stops the report, which then is AMBIT_EWRITE. */
 typedef int ambit_writer(const char *text, size_t length, void *user);
 int ambit_write_to_file(const char *text, size_t length, void *file); /* a FILE * */
 
-/* Thread: any. Blocks: as the writer does. Returns AMBIT_OK, AMBIT_EWRITE, growth also AMBIT_EMEMORY. */
+/* Thread: any. Blocks: as the writer does. Returns AMBIT_OK, AMBIT_EWRITE, growth also
+ * AMBIT_EMEMORY. */
 AMBIT_MUST_CHECK ambit_status ambit_census_write_text(const ambit_census *census,
                                                       ambit_writer *write, void *user);
 AMBIT_MUST_CHECK ambit_status ambit_census_write_json(const ambit_census *census,
@@ -74,16 +80,18 @@ AMBIT_MUST_CHECK ambit_status ambit_census_write_growth(const ambit_census *befo
                                                         const ambit_census *after,
                                                         ambit_writer *write, void *user);
 
-/* ---- Verdicts ----------------------------------------------------------------------------------- */
+/* ---- Verdicts -----------------------------------------------------------------------------------
+ */
 
 typedef enum ambit_verdict_kind {
-    AMBIT_VERDICT_OVERDUE = 0,       /* open past its deadline by more than the limit (ns) */
-    AMBIT_VERDICT_ZOMBIE = 1,        /* closed, and still kept, for longer than the limit (ns) */
-    AMBIT_VERDICT_OLD = 2,           /* open for longer than the limit (ns), not marked long-lived */
-    AMBIT_VERDICT_LARGE = 3,         /* owns more bytes than the limit */
-    AMBIT_VERDICT_SLOW_CALLBACK = 4, /* a cancel callback has been running longer than the limit (ns) */
-    AMBIT_VERDICT_DEEP = 5,          /* has more ancestors than the limit */
-    AMBIT_VERDICT_CHILDREN = 6       /* is kept by more children and holds than the limit */
+    AMBIT_VERDICT_OVERDUE = 0, /* open past its deadline by more than the limit (ns) */
+    AMBIT_VERDICT_ZOMBIE = 1,  /* closed, and still kept, for longer than the limit (ns) */
+    AMBIT_VERDICT_OLD = 2,     /* open for longer than the limit (ns), not marked long-lived */
+    AMBIT_VERDICT_LARGE = 3,   /* owns more bytes than the limit */
+    AMBIT_VERDICT_SLOW_CALLBACK =
+        4,                     /* a cancel callback has been running longer than the limit (ns) */
+    AMBIT_VERDICT_DEEP = 5,    /* has more ancestors than the limit */
+    AMBIT_VERDICT_CHILDREN = 6 /* is kept by more children and holds than the limit */
 } ambit_verdict_kind;
 #define AMBIT_VERDICT_KINDS 7
 const char *ambit_verdict_name(ambit_verdict_kind kind);
@@ -93,7 +101,8 @@ typedef struct ambit_verdict {
     ambit_kind object;
     const ambit_site *site;   /* where it was opened, or for a slow callback: registered */
     const ambit_site *closed; /* where a zombie was closed, else NULL */
-    const ambit_site *keeper; /* one who keeps a zombie: a hold's line, or a child's; NULL if gone */
+    const ambit_site
+        *keeper; /* one who keeps a zombie: a hold's line, or a child's; NULL if gone */
     int64_t age_ns;
     uint64_t bytes;
     int64_t measured; /* what was compared with the limit */
@@ -131,7 +140,8 @@ int ambit_verdict_format(const ambit_verdict *verdict, char *text, size_t size);
  * Returns AMBIT_OK, AMBIT_EINVALID, AMBIT_ETHREAD. */
 AMBIT_MUST_CHECK ambit_status ambit_watcher_start(int64_t period_ns, ambit_verdict_hook *hook,
                                                   void *user);
-/* Stops it, and waits until the hook has returned; from inside the hook it only asks. Idempotent. */
+/* Stops it, and waits until the hook has returned; from inside the hook it only asks. Idempotent.
+ */
 void ambit_watcher_stop(void);
 
 #ifdef __cplusplus

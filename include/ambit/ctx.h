@@ -8,10 +8,10 @@
  *     while (!ambit_ctx_err(ctx)) work(ambit_ctx_get(ctx, &user_key));
  *
  * INVARIANTS AND LIFETIME
- * One owner opens a context and closes it, once. Everyone else borrows it (a call made by the owner,
- * returning before the owner closes) or holds it (ambit_ctx_hold, from any thread, until the drop).
- * A child keeps its parent's memory, and a hold keeps the memory: neither keeps it alive. Close
- * cancels the context and all below it. What is closed while it is still held, or has open
+ * One owner opens a context and closes it, once. Everyone else borrows it (a call made by the
+ * owner, returning before the owner closes) or holds it (ambit_ctx_hold, from any thread, until the
+ * drop). A child keeps its parent's memory, and a hold keeps the memory: neither keeps it alive.
+ * Close cancels the context and all below it. What is closed while it is still held, or has open
  * children, is a zombie: its values stay readable, the census shows it together with those who keep
  * it. When the last of them goes, the destructors run there, last-in first-out, exactly once.
  * A context ends once (cancelled, closed, or past its deadline) and does not start again.
@@ -23,15 +23,15 @@
  *   hold/drop                                    yes              yes                  yes
  *   on/off_cancel/wait/fd                                         yes                  yes
  *   put/own/alloc/defer                                                          one at a time
- *   close: beside all of them, if each caller holds the context or is in a child of it; after it the
- *   owner's pointer is gone, and only holders may go on.
- * err, cause, deadline and get take no lock and wait for nobody. Cancel, drop, off_cancel and close
- * never allocate and cannot fail.
+ *   close: beside all of them, if each caller holds the context or is in a child of it; after it
+ * the owner's pointer is gone, and only holders may go on. err, cause, deadline and get take no
+ * lock and wait for nobody. Cancel, drop, off_cancel and close never allocate and cannot fail.
  *
  * FORK: a child of fork() may read the contexts that it inherits, and close them; timers that were
  * armed before the fork stay with the parent process.
- * SIGNALS: ambit_ctx_err and ambit_ctx_deadline_ns may be called from a signal handler; nothing else.
- * THREAD EXIT: a context belongs to no thread; what a thread leaves open stays open, and is seen. */
+ * SIGNALS: ambit_ctx_err and ambit_ctx_deadline_ns may be called from a signal handler; nothing
+ * else. THREAD EXIT: a context belongs to no thread; what a thread leaves open stays open, and is
+ * seen. */
 #ifndef AMBIT_CTX_H
 #define AMBIT_CTX_H
 
@@ -56,7 +56,8 @@ extern "C" {
 typedef struct ambit_ctx ambit_ctx;
 typedef struct ambit_hold ambit_hold;
 
-/* ---- Keys: static objects, compared by address, that carry the type of their value ------------ */
+/* ---- Keys: static objects, compared by address, that carry the type of their value ------------
+ */
 
 typedef struct ambit_key {
     const char *name;
@@ -65,8 +66,8 @@ typedef struct ambit_key {
 } ambit_key;
 
 /* Defines a key for values of type T in this source file. To share a key between files, write
- * AMBIT_KEY_DECLARE in the header and AMBIT_KEY_DEFINE in one source: a static key in a header would
- * be another key in each file. */
+ * AMBIT_KEY_DECLARE in the header and AMBIT_KEY_DEFINE in one source: a static key in a header
+ * would be another key in each file. */
 #define AMBIT_KEY(name, T) static const AMBIT_KEY_DEFINE(name, T)
 #define AMBIT_KEY_DECLARE(name, T)                                                                 \
     struct ambit_key_of_##name {                                                                   \
@@ -78,9 +79,10 @@ typedef struct ambit_key {
     struct ambit_key_of_##name {                                                                   \
         ambit_key key;                                                                             \
         T *type;                                                                                   \
-    } name = {{#name, (uint32_t)sizeof(T), (uint32_t)__alignof__(T)}, NULL}
+    } name = {{#name, (uint32_t)sizeof(T), (uint32_t) __alignof__(T)}, NULL}
 
-/* ---- What ended a context ---------------------------------------------------------------------- */
+/* ---- What ended a context ----------------------------------------------------------------------
+ */
 
 /* A cause is copied by value and owns nothing: `text` must be static. */
 typedef struct ambit_cause {
@@ -90,7 +92,8 @@ typedef struct ambit_cause {
     int64_t value;          /* the canceller's own number */
 } ambit_cause;
 
-/* ---- Life cycle -------------------------------------------------------------------------------- */
+/* ---- Life cycle --------------------------------------------------------------------------------
+ */
 
 /* The root of all contexts. It has no deadline, is never cancelled and takes no values.
  * Thread: any. Blocks: no. Cannot fail. */
@@ -102,9 +105,10 @@ ambit_ctx *ambit_background(void);
  * Thread: any that owns, borrows or holds the parent. Blocks: no. Owns: the caller must close it.
  * Returns AMBIT_OK, AMBIT_EMEMORY. */
 #define ambit_ctx_open(parent, out) ambit_ctx_open_at((parent), AMBIT_NEVER, (out), AMBIT_HERE)
-/* The same, ending `timeout_ns` from now, or with the parent if that is sooner. A timeout of zero or
- * less gives a context that is born past its deadline. A timeout of a second or more is measured by
- * the coarse clock and rounded up by one of its ticks: never early, at most 4 ms late. */
+/* The same, ending `timeout_ns` from now, or with the parent if that is sooner. A timeout of zero
+ * or less gives a context that is born past its deadline. A timeout of ten seconds or more is
+ * measured by the coarse clock and rounded up by the most that may be behind: never early, and as a
+ * rule at most 32 ms late. */
 #define ambit_ctx_open_timeout(parent, timeout_ns, out)                                            \
     ambit_ctx_open_timeout_at((parent), (timeout_ns), (out), AMBIT_HERE)
 /* The same, ending at the absolute time `deadline_ns` of ambit's clock. */
@@ -116,11 +120,10 @@ AMBIT_MUST_CHECK ambit_status ambit_ctx_open_at(ambit_ctx *parent, int64_t deadl
 AMBIT_MUST_CHECK ambit_status ambit_ctx_open_timeout_at(ambit_ctx *parent, int64_t timeout_ns,
                                                         ambit_ctx **out, const ambit_site *site);
 
-/* Opens a child of `parent` that also ends when `other` ends, whichever is first, and not later than
- * the earlier deadline. Values are looked up through `parent` only; `other`'s memory is kept.
+/* Opens a child of `parent` that also ends when `other` ends, whichever is first, and not later
+ * than the earlier deadline. Values are looked up through `parent` only; `other`'s memory is kept.
  * Returns AMBIT_OK, AMBIT_EMEMORY, AMBIT_ETHREAD (a deadline needs the timer thread). */
-#define ambit_ctx_merge(parent, other, out)                                                        \
-    ambit_ctx_merge_at((parent), (other), (out), AMBIT_HERE)
+#define ambit_ctx_merge(parent, other, out) ambit_ctx_merge_at((parent), (other), (out), AMBIT_HERE)
 AMBIT_MUST_CHECK ambit_status ambit_ctx_merge_at(ambit_ctx *parent, ambit_ctx *other,
                                                  ambit_ctx **out, const ambit_site *site);
 
@@ -149,12 +152,12 @@ void ambit_ctx_order_children(ambit_ctx *ctx);
 #define ambit_ctx_close(ctx) ambit_ctx_close_at((ctx), AMBIT_HERE)
 void ambit_ctx_close_at(ambit_ctx **ctx, const ambit_site *site);
 
-/* ---- Holding ----------------------------------------------------------------------------------- */
+/* ---- Holding -----------------------------------------------------------------------------------
+ */
 
-/* Keeps the memory and the values of `ctx` for the caller until the drop, and puts the caller's line
- * into the census. `*out` is NULL on failure.
- * Thread: any that owns, borrows or holds it. Blocks: no. Owns: the caller must drop it.
- * Returns AMBIT_OK, AMBIT_EMEMORY. */
+/* Keeps the memory and the values of `ctx` for the caller until the drop, and puts the caller's
+ * line into the census. `*out` is NULL on failure. Thread: any that owns, borrows or holds it.
+ * Blocks: no. Owns: the caller must drop it. Returns AMBIT_OK, AMBIT_EMEMORY. */
 #define ambit_ctx_hold(ctx, out) ambit_ctx_hold_at((ctx), (out), AMBIT_HERE)
 AMBIT_MUST_CHECK ambit_status ambit_ctx_hold_at(ambit_ctx *ctx, ambit_hold **out,
                                                 const ambit_site *site);
@@ -168,12 +171,13 @@ ambit_ctx *ambit_hold_ctx(const ambit_hold *hold);
 #define ambit_ctx_drop(hold) ambit_ctx_drop_at((hold), AMBIT_HERE)
 void ambit_ctx_drop_at(ambit_hold **hold, const ambit_site *site);
 
-/* ---- Cancellation ------------------------------------------------------------------------------ */
+/* ---- Cancellation ------------------------------------------------------------------------------
+ */
 
 /* Ends `ctx` and everything below it. The first cause wins: of two cancels, and of a cancel and a
- * deadline that had passed before it. When it returns, ambit_ctx_err is not AMBIT_OK for the context
- * and all its descendants; the callbacks have run on this thread, or are being run by the thread
- * whose cancel came first. Depth and width do not matter: no recursion, no allocation.
+ * deadline that had passed before it. When it returns, ambit_ctx_err is not AMBIT_OK for the
+ * context and all its descendants; the callbacks have run on this thread, or are being run by the
+ * thread whose cancel came first. Depth and width do not matter: no recursion, no allocation.
  * `text` is static, or NULL for "cancelled". Idempotent.
  * Thread: any that owns, borrows or holds it. Blocks: as long as the callbacks do. Cannot fail. */
 #define ambit_ctx_cancel(ctx, text) ambit_ctx_cancel_at((ctx), (text), 0, AMBIT_HERE)
@@ -192,16 +196,18 @@ int64_t ambit_ctx_deadline_ns(const ambit_ctx *ctx);
 
 /* AMBIT_OK while it lives, AMBIT_CANCELLED or AMBIT_TIMED_OUT once it or an ancestor has ended.
  * Reads one word for the context and one for each ancestor; with a deadline, the coarse clock, and
- * the precise one only within a tick of the deadline.
+ * the precise one only shortly before the deadline.
  * Thread: any, also from a signal handler. Blocks: no. Cannot fail. */
 static inline ambit_status ambit_ctx_err(const ambit_ctx *ctx);
 
-/* ---- Callbacks, waiting, file descriptors ------------------------------------------------------- */
+/* ---- Callbacks, waiting, file descriptors -------------------------------------------------------
+ */
 
 typedef void ambit_cancel_fn(ambit_ctx *ctx, void *argument);
 
-/* A node that the caller embeds, zero at first; all fields are ambit's. It must stay in place from on_cancel until
- * off_cancel has returned, or the callback has begun on the thread that frees it. */
+/* A node that the caller embeds, zero at first; all fields are ambit's. It must stay in place from
+ * on_cancel until off_cancel has returned, or the callback has begun on the thread that frees it.
+ */
 typedef struct ambit_cancel {
     struct ambit_cancel *next, *previous;
     ambit_cancel_fn *run;
@@ -214,9 +220,9 @@ typedef struct ambit_cancel {
 } ambit_cancel;
 
 typedef enum ambit_removal {
-    AMBIT_REMOVED = 0,      /* it was registered, and will not run any more */
-    AMBIT_ALREADY_RAN = 1,  /* it has run, and has returned */
-    AMBIT_RUNNING_HERE = 2  /* this very call is made from inside it */
+    AMBIT_REMOVED = 0,     /* it was registered, and will not run any more */
+    AMBIT_ALREADY_RAN = 1, /* it has run, and has returned */
+    AMBIT_RUNNING_HERE = 2 /* this very call is made from inside it */
 } ambit_removal;
 
 /* Has `run(ctx, argument)` called exactly once when `ctx` ends. On a live context the node is
@@ -255,13 +261,14 @@ AMBIT_MUST_CHECK ambit_status ambit_ctx_sleep(ambit_ctx *ctx, int64_t duration_n
 #define ambit_ctx_fd(ctx, out) ambit_ctx_fd_at((ctx), (out), AMBIT_HERE)
 AMBIT_MUST_CHECK ambit_status ambit_ctx_fd_at(ambit_ctx *ctx, int *out, const ambit_site *site);
 
-/* ---- Values ------------------------------------------------------------------------------------ */
+/* ---- Values ------------------------------------------------------------------------------------
+ */
 
 /* Copies `*value` (of the key's type) into the context. A value is set once and read-only after; a
  * child may shadow it. Values stay readable after cancellation, until close.
  * Thread: one at a time among put, own, alloc and defer. Blocks: no. Owns: a copy.
- * Returns AMBIT_OK, AMBIT_EXISTS, AMBIT_EBUDGET, AMBIT_EMEMORY; nothing is stored but with AMBIT_OK.
- * A NULL key, or a key whose address is on a stack that is gone, is a bug. */
+ * Returns AMBIT_OK, AMBIT_EXISTS, AMBIT_EBUDGET, AMBIT_EMEMORY; nothing is stored but with
+ * AMBIT_OK. A NULL key, or a key whose address is on a stack that is gone, is a bug. */
 #define ambit_ctx_put(ctx, typed_key, value)                                                       \
     (__extension__({                                                                               \
         const __typeof__(*(typed_key)->type) *ambit_put_value_ = (value);                          \
@@ -292,8 +299,8 @@ const void *ambit_ctx_get_bytes(const ambit_ctx *ctx, const ambit_key *key, size
  * or the budget would be exceeded. Thread: as put. Blocks: no. Owns: the context does. */
 void *ambit_ctx_alloc(ambit_ctx *ctx, size_t bytes);
 
-/* Has `run(argument)` called at the end, before those deferred earlier. A destructor may defer more.
- * Thread: as put. Blocks: no. Returns AMBIT_OK, AMBIT_EBUDGET, AMBIT_EMEMORY. */
+/* Has `run(argument)` called at the end, before those deferred earlier. A destructor may defer
+ * more. Thread: as put. Blocks: no. Returns AMBIT_OK, AMBIT_EBUDGET, AMBIT_EMEMORY. */
 AMBIT_MUST_CHECK ambit_status ambit_ctx_defer(ambit_ctx *ctx, void (*run)(void *argument),
                                               void *argument);
 
@@ -308,7 +315,8 @@ size_t ambit_ctx_bytes(const ambit_ctx *ctx); /* in use now */
  * Thread: any. Blocks: no. Cannot fail; idempotent. */
 void ambit_ctx_mark_long_lived(ambit_ctx *ctx);
 
-/* ---- The current context of a thread ------------------------------------------------------------ */
+/* ---- The current context of a thread ------------------------------------------------------------
+ */
 
 typedef struct ambit_binding {
     ambit_ctx *ctx;
@@ -322,15 +330,19 @@ ambit_ctx *ambit_ctx_current(void);
 
 /* Binds `ctx` to this thread for the block that follows: AMBIT_WITH(ctx) { ... }. It nests, and it
  * unbinds however the block is left, but for longjmp. */
-#define AMBIT_WITH(ctx)                                                                            \
-    for (ambit_binding ambit_binding_ __attribute__((cleanup(ambit_ctx_unbind))) =                 \
-             {(ctx), NULL, AMBIT_HERE},                                                            \
-             *ambit_once_ = ambit_ctx_bind(&ambit_binding_);                                       \
-         ambit_once_; ambit_once_ = NULL)
+#define AMBIT_WITH(ctx) AMBIT__WITH_EXPANDED(ctx, __LINE__)
+#define AMBIT__WITH_EXPANDED(ctx, line) AMBIT__WITH(ctx, line)
+#define AMBIT__WITH(ctx, line) AMBIT__WITH_NAMED(ctx, ambit_binding_##line, ambit_once_##line)
+#define AMBIT__WITH_NAMED(bound, binding, once)                                                    \
+    for (ambit_binding binding                                                                     \
+         __attribute__((cleanup(ambit_ctx_unbind))) = {(bound), NULL, AMBIT_HERE},                 \
+         *once = ambit_ctx_bind(&binding);                                                         \
+         once; once = NULL)
 ambit_binding *ambit_ctx_bind(ambit_binding *binding);
 void ambit_ctx_unbind(ambit_binding *binding);
 
-/* ---- At the end of a block ---------------------------------------------------------------------- */
+/* ---- At the end of a block ----------------------------------------------------------------------
+ */
 
 static inline void ambit_ctx_close_scope(ambit_ctx **ctx) {
     if (*ctx) ambit_ctx_close(ctx);
@@ -338,13 +350,16 @@ static inline void ambit_ctx_close_scope(ambit_ctx **ctx) {
 static inline void ambit_ctx_drop_scope(ambit_hold **hold) {
     if (*hold) ambit_ctx_drop(hold);
 }
-/* AMBIT_CTX_SCOPE ambit_ctx *ctx = NULL; closes, AMBIT_HOLD_SCOPE ambit_hold *hold = NULL; drops. */
+/* AMBIT_CTX_SCOPE ambit_ctx *ctx = NULL; closes, AMBIT_HOLD_SCOPE ambit_hold *hold = NULL; drops.
+ */
 #define AMBIT_CTX_SCOPE __attribute__((cleanup(ambit_ctx_close_scope)))
 #define AMBIT_HOLD_SCOPE __attribute__((cleanup(ambit_ctx_drop_scope)))
 
-/* ---- Inside: shown so that ambit_ctx_err costs a few instructions -------------------------------- */
+/* ---- Inside: shown so that ambit_ctx_err costs a few instructions
+ * -------------------------------- */
 
-/* The first fields of every context. `state` is 0 while it lives, then its ambit_status, for good. */
+/* The first fields of every context. `state` is 0 while it lives, then its ambit_status, for good.
+ */
 struct ambit__ctx_head {
     uint64_t census[4]; /* what a walk reads; see census.h */
     AMBIT__ATOMIC(uint32_t) state;

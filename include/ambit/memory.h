@@ -18,10 +18,10 @@ typedef struct ambit_memory_hooks {
 } ambit_memory_hooks;
 
 typedef struct ambit_memory_stats {
-    uint64_t allocations;   /* since the start */
-    uint64_t releases;      /* since the start */
-    uint64_t failures;      /* allocations that got nothing */
-    uint64_t live_bytes;    /* asked for and not yet released, slabs included */
+    uint64_t allocations; /* since the start */
+    uint64_t releases;    /* since the start */
+    uint64_t failures;    /* allocations that got nothing */
+    uint64_t live_bytes;  /* asked for and not yet released, slabs included */
 } ambit_memory_stats;
 
 /* Puts the hooks in place; NULL puts the built-in allocator back. The struct is copied.

@@ -1,8 +1,8 @@
 /* Timers: a function called once, at a time or later, on ambit's timer thread.
  *
- * A hierarchical timing wheel (Varghese and Lauck, SOSP 1987) for each arming thread: arm and disarm
- * are O(1) from 1 ms to 200 years ahead. No timer fires early; how late they were is kept. The timer
- * thread starts when the first timer is armed and ends on request.
+ * A hierarchical timing wheel (Varghese and Lauck, SOSP 1987) for each arming thread: arm and
+ * disarm are O(1) from 1 ms to 200 years ahead. No timer fires early; how late they were is kept.
+ * The timer thread starts when the first timer is armed and ends on request.
  *
  * A timer is a small handle, copied freely: it stays valid to name after the timer has fired, and
  * then says so. Disarming from any thread takes the timer out at once: nothing stays pinned. */
@@ -36,9 +36,9 @@ AMBIT_MUST_CHECK ambit_status ambit_timer_arm_at(int64_t deadline_ns, ambit_time
                                                  const ambit_site *site);
 
 typedef enum ambit_disarm {
-    AMBIT_DISARMED = 0,      /* it will not fire */
-    AMBIT_FIRED = 1,         /* it has fired and its function has returned, or was disarmed before */
-    AMBIT_FIRING_HERE = 2    /* this call is made from inside its function */
+    AMBIT_DISARMED = 0,   /* it will not fire */
+    AMBIT_FIRED = 1,      /* it has fired and its function has returned, or was disarmed before */
+    AMBIT_FIRING_HERE = 2 /* this call is made from inside its function */
 } ambit_disarm;
 
 /* Takes the timer back. If its function runs on the timer thread this waits until it has returned.
@@ -46,8 +46,8 @@ typedef enum ambit_disarm {
 ambit_disarm ambit_timer_disarm(ambit_timer timer);
 
 typedef struct ambit_timer_stats {
-    uint64_t armed;         /* in the wheel now: contexts' deadlines and timers */
-    uint64_t fired;         /* since the start */
+    uint64_t armed;          /* in the wheel now: contexts' deadlines and timers */
+    uint64_t fired;          /* since the start */
     int64_t lateness_max_ns; /* since the start: how long after its time a timer fired */
     int64_t lateness_sum_ns;
     int thread_running;

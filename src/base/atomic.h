@@ -1,4 +1,5 @@
-/* Atomics, with every order spelled out. The only way for the other rooms to reach <stdatomic.h>. */
+/* Atomics, with every order spelled out. The only way for the other rooms to reach <stdatomic.h>.
+ */
 #ifndef AMBIT_BASE_ATOMIC_H
 #define AMBIT_BASE_ATOMIC_H
 

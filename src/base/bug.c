@@ -29,8 +29,10 @@ void ambit__bug(const char *function, const char *message, const ambit_site *sit
         length += (size_t)append_site(text + length, sizeof text - length, "; before: ", before);
     if (length > sizeof text - 2) length = sizeof text - 2;
     text[length++] = '\n';
-    /* One write, so that lines of several threads do not mix. There is nobody to tell if it fails. */
-    if (write(STDERR_FILENO, text, length) < 0) {}
+    /* One write, so that lines of several threads do not mix. There is nobody to tell if it fails.
+     */
+    if (write(STDERR_FILENO, text, length) < 0) {
+    }
     if (hook) hook(&bug, hook_user);
     abort();
 }

@@ -29,16 +29,17 @@ int64_t ambit__clock_coarse(void) {
     return read_clock(CLOCK_MONOTONIC_COARSE);
 }
 
-int64_t ambit__clock_tick(void) {
-    static _Atomic(int64_t) tick_ns;
+int64_t ambit__clock_lag(void) {
+    static _Atomic(int64_t) lag_ns;
     if (ambit__unlikely(ambit__clock_is_custom())) return 0;
     /* Relaxed: every thread that finds 0 computes the same number. */
-    int64_t known = ambit__load_relaxed(&tick_ns);
+    int64_t known = ambit__load_relaxed(&lag_ns);
     if (ambit__unlikely(!known)) {
-        struct timespec resolution = {0, 4 * AMBIT_MILLISECOND};
-        (void)clock_getres(CLOCK_MONOTONIC_COARSE, &resolution);
-        known = (int64_t)resolution.tv_sec * AMBIT_SECOND + resolution.tv_nsec;
-        ambit__store_relaxed(&tick_ns, known);
+        struct timespec tick = {0, 0};
+        (void)clock_getres(CLOCK_MONOTONIC_COARSE, &tick);
+        known = 3 * ((int64_t)tick.tv_sec * AMBIT_SECOND + tick.tv_nsec);
+        if (known < 32 * AMBIT_MILLISECOND) known = 32 * AMBIT_MILLISECOND;
+        ambit__store_relaxed(&lag_ns, known);
     }
     return known;
 }

@@ -59,8 +59,10 @@ void ambit__release(void *memory, size_t bytes, size_t alignment) {
     if (!memory) return;
     ambit__add_relaxed(&releases, 1);
     atomic_fetch_sub_explicit(&live_bytes, bytes, memory_order_relaxed);
-    if (hooks.allocate) hooks.release(memory, bytes, alignment, hooks.user);
-    else release_built_in(memory, bytes, alignment);
+    if (hooks.allocate)
+        hooks.release(memory, bytes, alignment, hooks.user);
+    else
+        release_built_in(memory, bytes, alignment);
 }
 
 void ambit_memory_hooks_set(const ambit_memory_hooks *given) {

@@ -10,7 +10,8 @@
 
 #include "base/clock.h"
 
-/* The deadline as the kernel's monotonic clock has it; under a program's own clock a millisecond. */
+/* The deadline as the kernel's monotonic clock has it; under a program's own clock a millisecond.
+ */
 static struct timespec kernel_deadline(int64_t deadline_ns) {
     if (ambit__clock_is_custom()) {
         struct timespec now;
@@ -43,8 +44,8 @@ void ambit__backoff(unsigned attempt) {
         __builtin_ia32_pause();
         return;
     }
-    /* The other thread is not running: give way. A sleep and not sched_yield, which does nothing for
-     * a waiter of higher priority. */
+    /* The other thread is not running: give way. A sleep and not sched_yield, which does nothing
+     * for a waiter of higher priority. */
     struct timespec little = {0, 20000};
     (void)nanosleep(&little, NULL);
 }
@@ -61,7 +62,8 @@ AMBIT__UNCHECKED void ambit__mutex_lock(ambit__mutex *mutex) {
     uint32_t state = 0;
     /* Acquire, here and below, pairs with the release in ambit__mutex_unlock(). */
     if (ambit__swap_acquire(&mutex->state, &state, 1)) return;
-    while (ambit__exchange_acquire(&mutex->state, 2)) ambit__park_until(&mutex->state, 2, AMBIT_NEVER);
+    while (ambit__exchange_acquire(&mutex->state, 2))
+        ambit__park_until(&mutex->state, 2, AMBIT_NEVER);
 }
 
 AMBIT__UNCHECKED void ambit__mutex_unlock(ambit__mutex *mutex) {

@@ -25,8 +25,8 @@
 /* Sleeps while `*word == expected`, until unparked or the absolute time. May return early for no
  * reason: the caller looks again in a loop. False when the time has come. EINTR is not a reason. */
 bool ambit__park_until(_Atomic(uint32_t) *word, uint32_t expected, int64_t deadline_ns);
-/* Wakes up to `count` threads parked on `word`. Touches nothing but the address, so the memory may be
- * gone already. Never blocks. */
+/* Wakes up to `count` threads parked on `word`. Touches nothing but the address, so the memory may
+ * be gone already. Never blocks. */
 void ambit__unpark(_Atomic(uint32_t) *word, uint32_t count);
 #define AMBIT__ALL INT32_MAX
 
@@ -53,7 +53,8 @@ AMBIT__UNCHECKED static inline void ambit__spin_unlock(ambit__spin *lock) {
     ambit__store_release(&lock->locked, 0);
 }
 
-/* A mutex that parks (Drepper, "Futexes are tricky", the third one: 0 free, 1 locked, 2 contended). */
+/* A mutex that parks (Drepper, "Futexes are tricky", the third one: 0 free, 1 locked, 2 contended).
+ */
 typedef struct AMBIT__CAPABILITY ambit__mutex {
     _Atomic(uint32_t) state;
 } ambit__mutex;

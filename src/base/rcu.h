@@ -22,22 +22,22 @@
  *   barrier            yes          yes            stops              stops
  * "Stops" is a bug of the caller: the alternative is a deadlock or a use after free.
  *
- * ORDER. What is written before a publish is seen by who reads the pointer. What a reader did in its
- * section happens before the return of a synchronize, and before the callback of a call, that began
- * after the pointer was replaced. There is no order between a read lock and anything.
+ * ORDER. What is written before a publish is seen by who reads the pointer. What a reader did in
+ * its section happens before the return of a synchronize, and before the callback of a call, that
+ * began after the pointer was replaced. There is no order between a read lock and anything.
  *
  * LIMITS
- * - liburcu's worker thread is started by the first registration, where failing is an answer; if the
- *   C library has no memory inside liburcu later (in a child of fork(), which starts it anew),
+ * - liburcu's worker thread is started by the first registration, where failing is an answer; if
+ * the C library has no memory inside liburcu later (in a child of fork(), which starts it anew),
  *   liburcu aborts the process.
  * - A thread that ends inside a read section is stopped with a message: waiting for it would hang.
- * - fork() waits for grace periods under way, so it must not be called in a read section (stopped with
- *   a message) or in a callback (hangs). The child may use everything: readers that did not come
+ * - fork() waits for grace periods under way, so it must not be called in a read section (stopped
+ * with a message) or in a callback (hangs). The child may use everything: readers that did not come
  *   along are forgotten, and callbacks not run before the fork run in the parent and in the child.
  * - Callbacks run on liburcu's thread, in order, all signals blocked; they should be short.
  * - A library that holds callbacks must not be unloaded: barrier first, or link with -z nodelete.
- * - Exit hooks that use it must be added after ambit__rcu_register() was first called, so that they run
- *   before the thread is unregistered.
+ * - Exit hooks that use it must be added after ambit__rcu_register() was first called, so that they
+ * run before the thread is unregistered.
  * - ThreadSanitizer: link liburcu dynamically and suppress called_from_lib:liburcu-memb.so. */
 #ifndef AMBIT_BASE_RCU_H
 #define AMBIT_BASE_RCU_H

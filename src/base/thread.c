@@ -1,4 +1,5 @@
-/* Thread records. The registry's mutex is taken when a thread comes and when it goes, never between. */
+/* Thread records. The registry's mutex is taken when a thread comes and when it goes, never
+ * between. */
 #define _GNU_SOURCE
 #include "base/thread.h"
 
@@ -104,7 +105,8 @@ void ambit__on_fork(void (*child)(void)) {
     fork_hooks[fork_hook_count++] = child;
 }
 
-/* ---- Threads of ambit's own --------------------------------------------------------------------- */
+/* ---- Threads of ambit's own ---------------------------------------------------------------------
+ */
 
 typedef struct start_arguments {
     void (*run)(void *);
@@ -142,7 +144,8 @@ ambit_status ambit__worker_start(ambit__worker *worker, const char *name, void (
 void ambit__worker_join(ambit__worker *worker) { (void)pthread_join(worker->handle, NULL); }
 void ambit__worker_detach(ambit__worker *worker) { (void)pthread_detach(worker->handle); }
 
-/* ---- Barriers ----------------------------------------------------------------------------------- */
+/* ---- Barriers -----------------------------------------------------------------------------------
+ */
 
 bool ambit__heavy_barrier_works(void) {
     return syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;

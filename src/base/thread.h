@@ -26,8 +26,8 @@ typedef struct ambit__thread {
     void *timer_wheel; /* of this record; stays with it */
     void *rcu_reader;  /* liburcu's reader while registered; after a fork also read by the child */
     /* fixed once the record is made */
-    uint32_t index;               /* dense, from 0 */
-    struct ambit__thread *next;   /* all records, newest first */
+    uint32_t index;             /* dense, from 0 */
+    struct ambit__thread *next; /* all records, newest first */
     /* under the registry's lock */
     struct ambit__thread *next_free;
     /* any thread */
@@ -54,7 +54,8 @@ ambit__thread *ambit__thread_records(void);
 /* Called on a thread that ends, before its record is handed on, newest hook first. At most 8. */
 void ambit__thread_on_exit(void (*hook)(ambit__thread *thread));
 
-/* Starts a thread that blocks all signals. `name` has at most 15 letters. AMBIT_OK, AMBIT_ETHREAD. */
+/* Starts a thread that blocks all signals. `name` has at most 15 letters. AMBIT_OK, AMBIT_ETHREAD.
+ */
 typedef struct ambit__worker {
     unsigned long handle;
 } ambit__worker;

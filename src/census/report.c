@@ -39,7 +39,8 @@ static void put_site(output *output, const ambit_site *site) {
     put_text(output, "()\n");
 }
 
-/* ---- Text --------------------------------------------------------------------------------------- */
+/* ---- Text ---------------------------------------------------------------------------------------
+ */
 
 ambit_status ambit_census_write_text(const ambit_census *census, ambit_writer *write, void *user) {
     output output = {write, user, AMBIT_OK};
@@ -47,8 +48,7 @@ ambit_status ambit_census_write_text(const ambit_census *census, ambit_writer *w
         "long-lived", "oldest s", "opened at");
     for (size_t i = 0; i < census->used && !output.status; i++) {
         const ambit_census_row *row = &census->rows[i];
-        put(&output,
-            "%-8s %5s %9" PRIu64 " %12" PRIu64 " %8" PRIu64 " %10" PRIu64 " %9.1f  ",
+        put(&output, "%-8s %5s %9" PRIu64 " %12" PRIu64 " %8" PRIu64 " %10" PRIu64 " %9.1f  ",
             ambit_kind_name(row->kind), ambit_age_band_name(row->age_band), row->count, row->bytes,
             row->zombies, row->long_lived, (double)row->oldest_ns / 1e9);
         put_site(&output, row->site);
@@ -81,7 +81,8 @@ static void put_growth(output *output, const ambit_census *before, const ambit_c
         int64_t count = (int64_t)(now->count - (then ? then->count : 0));
         int64_t bytes = (int64_t)(now->bytes - (then ? then->bytes : 0));
         if (count <= 0 && bytes <= 0) continue;
-        put(output, "%-8s %+10" PRId64 " %+13" PRId64 "  ", ambit_kind_name(now->kind), count, bytes);
+        put(output, "%-8s %+10" PRId64 " %+13" PRId64 "  ", ambit_kind_name(now->kind), count,
+            bytes);
         put_site(output, now->site);
     }
 }
@@ -92,21 +93,26 @@ ambit_status ambit_census_write_growth(const ambit_census *before, const ambit_c
     ambit_census *then = ambit__census_new(), *now = ambit__census_new();
     if (then && now && fold_ages(before, then) && fold_ages(after, now))
         put_growth(&output, then, now);
-    else output.status = AMBIT_EMEMORY;
+    else
+        output.status = AMBIT_EMEMORY;
     ambit_census_free(then);
     ambit_census_free(now);
     return output.status;
 }
 
-/* ---- JSON (RFC 8259) ---------------------------------------------------------------------------- */
+/* ---- JSON (RFC 8259) ----------------------------------------------------------------------------
+ */
 
 static void put_string(output *output, const char *text) {
     put_bytes(output, "\"", 1);
     for (const char *at = text; *at; at++) {
         unsigned char byte = (unsigned char)*at;
-        if (byte == '"' || byte == '\\') put(output, "\\%c", byte);
-        else if (byte < 0x20) put(output, "\\u%04x", byte);
-        else put_bytes(output, at, 1);
+        if (byte == '"' || byte == '\\')
+            put(output, "\\%c", byte);
+        else if (byte < 0x20)
+            put(output, "\\u%04x", byte);
+        else
+            put_bytes(output, at, 1);
     }
     put_bytes(output, "\"", 1);
 }

@@ -12,8 +12,8 @@ typedef struct ambit__chunk {
     uint32_t count;
 } __attribute__((aligned(64))) ambit__chunk;
 
-/* What a free object in the depot holds behind its entry. The link is atomic because a walk that saw
- * the object alive a moment ago may be reading these bytes. */
+/* What a free object in the depot holds behind its entry. The link is atomic because a walk that
+ * saw the object alive a moment ago may be reading these bytes. */
 typedef struct ambit__free {
     ambit__entry entry;
     _Atomic(struct ambit__free *) next;
@@ -48,8 +48,10 @@ static void add_chunk(ambit__slab *slab, ambit__cache *cache) {
     chunk->count = count;
     ambit__spin_lock(&slab->lock);
     for (uint32_t i = count; i-- > 0;) {
-        if (i < MOVED) cache->items[cache->count++] = object_at(slab, chunk, i);
-        else depot_push_locked(slab, object_at(slab, chunk, i));
+        if (i < MOVED)
+            cache->items[cache->count++] = object_at(slab, chunk, i);
+        else
+            depot_push_locked(slab, object_at(slab, chunk, i));
     }
     chunk->next = ambit__load_relaxed(&slab->chunks);
     /* Release pairs with the acquire in ambit__slab_walk(): the chunk is zero before it is seen. */
@@ -89,9 +91,12 @@ void ambit__slab_walk(ambit__slab *slab,
 
 ambit__slab *ambit__slab_of(ambit_kind kind) {
     switch (kind) {
-    case AMBIT_KIND_CTX: return &ambit__slab_ctx;
-    case AMBIT_KIND_HOLD: return &ambit__slab_hold;
-    case AMBIT_KIND_TIMER: return &ambit__slab_timer;
+    case AMBIT_KIND_CTX:
+        return &ambit__slab_ctx;
+    case AMBIT_KIND_HOLD:
+        return &ambit__slab_hold;
+    case AMBIT_KIND_TIMER:
+        return &ambit__slab_timer;
     }
     return NULL;
 }

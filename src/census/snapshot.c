@@ -12,9 +12,12 @@ enum { FIRST_CAPACITY = 64 };
 
 const char *ambit_kind_name(ambit_kind kind) {
     switch (kind) {
-    case AMBIT_KIND_CTX: return "context";
-    case AMBIT_KIND_HOLD: return "hold";
-    case AMBIT_KIND_TIMER: return "timer";
+    case AMBIT_KIND_CTX:
+        return "context";
+    case AMBIT_KIND_HOLD:
+        return "hold";
+    case AMBIT_KIND_TIMER:
+        return "timer";
     }
     return "unknown";
 }

@@ -6,8 +6,8 @@
 
 #include "ambit/census.h"
 
-/* While it is filled `rows` is a hash table of `capacity` (a power of two), a row without a count is
- * free; after ambit__census_sort() the first `used` are the rows in order. */
+/* While it is filled `rows` is a hash table of `capacity` (a power of two), a row without a count
+ * is free; after ambit__census_sort() the first `used` are the rows in order. */
 struct ambit_census {
     ambit_census_row *rows;
     size_t capacity;

@@ -21,13 +21,20 @@ static ambit__mutex checking;
 
 const char *ambit_verdict_name(ambit_verdict_kind kind) {
     switch (kind) {
-    case AMBIT_VERDICT_OVERDUE: return "overdue";
-    case AMBIT_VERDICT_ZOMBIE: return "closed but kept";
-    case AMBIT_VERDICT_OLD: return "old";
-    case AMBIT_VERDICT_LARGE: return "large";
-    case AMBIT_VERDICT_SLOW_CALLBACK: return "slow callback";
-    case AMBIT_VERDICT_DEEP: return "deep";
-    case AMBIT_VERDICT_CHILDREN: return "many children";
+    case AMBIT_VERDICT_OVERDUE:
+        return "overdue";
+    case AMBIT_VERDICT_ZOMBIE:
+        return "closed but kept";
+    case AMBIT_VERDICT_OLD:
+        return "old";
+    case AMBIT_VERDICT_LARGE:
+        return "large";
+    case AMBIT_VERDICT_SLOW_CALLBACK:
+        return "slow callback";
+    case AMBIT_VERDICT_DEEP:
+        return "deep";
+    case AMBIT_VERDICT_CHILDREN:
+        return "many children";
     }
     return "unknown";
 }
@@ -76,22 +83,26 @@ static const ambit_site *keeper_of(const ambit__entry *entry) {
 }
 
 /* What is compared with the limit of `kind`; INT64_MIN where the kind does not apply. */
-static int64_t measure(ambit_verdict_kind kind, const ambit__facts *facts, const ambit_verdict *seen,
-                       uint32_t marks, int64_t now_ns) {
+static int64_t measure(ambit_verdict_kind kind, const ambit__facts *facts,
+                       const ambit_verdict *seen, uint32_t marks, int64_t now_ns) {
     bool closed = marks & AMBIT__MARK_CLOSED;
     switch (kind) {
     case AMBIT_VERDICT_OVERDUE:
         return closed || facts->deadline_ns == AMBIT_NEVER || facts->deadline_ns > now_ns
                    ? INT64_MIN
                    : now_ns - facts->deadline_ns;
-    case AMBIT_VERDICT_ZOMBIE: return closed ? now_ns - facts->closed_ns : INT64_MIN;
+    case AMBIT_VERDICT_ZOMBIE:
+        return closed ? now_ns - facts->closed_ns : INT64_MIN;
     case AMBIT_VERDICT_OLD:
         return closed || marks & AMBIT__MARK_LONG_LIVED ? INT64_MIN : seen->age_ns;
-    case AMBIT_VERDICT_LARGE: return (int64_t)seen->bytes;
+    case AMBIT_VERDICT_LARGE:
+        return (int64_t)seen->bytes;
     case AMBIT_VERDICT_SLOW_CALLBACK:
         return facts->callback_since_ns ? now_ns - facts->callback_since_ns : INT64_MIN;
-    case AMBIT_VERDICT_DEEP: return facts->depth;
-    case AMBIT_VERDICT_CHILDREN: return (int64_t)facts->keepers;
+    case AMBIT_VERDICT_DEEP:
+        return facts->depth;
+    case AMBIT_VERDICT_CHILDREN:
+        return (int64_t)facts->keepers;
     }
     return INT64_MIN;
 }
@@ -103,7 +114,8 @@ static void judge_kind(check *check, ambit_verdict_kind kind, ambit__entry *entr
     verdict.measured = measure(kind, facts, &verdict, marks, check->now_ns);
     if (verdict.measured <= verdict.limit || marks & 1u << kind) return;
     /* The owner may close it right here: then the mark falls on nobody, or on the next one of the
-     * same memory, which loses one verdict of this kind. It is never read as something it is not. */
+     * same memory, which loses one verdict of this kind. It is never read as something it is not.
+     */
     if (ambit__load_acquire(&entry->site) != verdict.site) return;
     if (ambit__or_relaxed(&entry->marks, 1u << kind) & 1u << kind) return;
     ambit__add_relaxed(&reported[kind], 1);
@@ -159,11 +171,12 @@ static int append(char *text, size_t size, int length, const char *lead, const a
 
 int ambit_verdict_format(const ambit_verdict *verdict, char *text, size_t size) {
     int length;
-    const char *object = ambit_kind_name(verdict->object), *what = ambit_verdict_name(verdict->kind);
+    const char *object = ambit_kind_name(verdict->object),
+               *what = ambit_verdict_name(verdict->kind);
     if (is_time(verdict->kind))
-        length = snprintf(text, size, "%s %s: %.3f s (limit %.3f s), %" PRIu64 " bytes", object,
-                          what, (double)verdict->measured / 1e9, (double)verdict->limit / 1e9,
-                          verdict->bytes);
+        length =
+            snprintf(text, size, "%s %s: %.3f s (limit %.3f s), %" PRIu64 " bytes", object, what,
+                     (double)verdict->measured / 1e9, (double)verdict->limit / 1e9, verdict->bytes);
     else
         length = snprintf(text, size, "%s %s: %" PRId64 " (limit %" PRId64 "), age %.3f s", object,
                           what, verdict->measured, verdict->limit, (double)verdict->age_ns / 1e9);

@@ -32,7 +32,8 @@ static void watch(void *unused) {
         ambit_verdict_hook *given_hook = hook;
         void *given_user = hook_user;
         ambit__mutex_unlock(&settings);
-        while (ambit__load_acquire(&bell) == rung && ambit__park_until(&bell, rung, until_ns)) {}
+        while (ambit__load_acquire(&bell) == rung && ambit__park_until(&bell, rung, until_ns)) {
+        }
         if (ambit__load_acquire(&bell) == rung) (void)ambit_verdict_check(given_hook, given_user);
     }
     ambit__store_relaxed(&watcher_thread, 0);

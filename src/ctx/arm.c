@@ -1,5 +1,5 @@
-/* Arming: a context is linked to its parent, and its deadline put into the wheel, when the first one
- * waits for its end, and not before.
+/* Arming: a context is linked to its parent, and its deadline put into the wheel, when the first
+ * one waits for its end, and not before.
  *
  * A thread claims the contexts from `ctx` upwards until it meets one that is armed, then arms them
  * from the top down: so an armed context always stands below armed ones. Two threads that claim

@@ -1,8 +1,9 @@
-/* Waiting for the end of a context: callbacks, and on top of them blocked threads and descriptors. */
+/* Waiting for the end of a context: callbacks, and on top of them blocked threads and descriptors.
+ */
 #include "ctx/ctx.h"
 
-#include <errno.h>
 #include "base/file.h"
+#include <errno.h>
 #include <unistd.h>
 
 static void check_node(const ambit_cancel *node, const ambit_site *site) {
@@ -76,7 +77,8 @@ ambit_removal ambit_ctx_off_cancel(ambit_ctx *ctx, ambit_cancel *node) {
     return running || state == AMBIT__NODE_DONE ? AMBIT_ALREADY_RAN : AMBIT_REMOVED;
 }
 
-/* ---- Blocked threads ---------------------------------------------------------------------------- */
+/* ---- Blocked threads ----------------------------------------------------------------------------
+ */
 
 static void wake(ambit_ctx *ctx, void *argument) {
     (void)ctx;
@@ -106,12 +108,14 @@ ambit_status ambit_ctx_sleep(ambit_ctx *ctx, int64_t duration_ns) {
 
 ambit_status ambit_ctx_wait(ambit_ctx *ctx) { return ambit_ctx_sleep_until(ctx, AMBIT_NEVER); }
 
-/* ---- Descriptors -------------------------------------------------------------------------------- */
+/* ---- Descriptors --------------------------------------------------------------------------------
+ */
 
 static void make_readable(ambit_ctx *ctx, void *argument) {
     (void)argument;
     uint64_t one = 1;
-    while (write(ctx->event_fd, &one, sizeof one) < 0 && errno == EINTR) {}
+    while (write(ctx->event_fd, &one, sizeof one) < 0 && errno == EINTR) {
+    }
 }
 
 /* Sets the context's descriptor unless another thread did; returns the one that stands. */

@@ -1,14 +1,15 @@
 /* Ending contexts, and telling those who wait.
  *
- * The end of a context is one word, so it is seen below at once by whoever asks (ambit_ctx_err walks
- * up). Only those who wait have to be told: armed children and callbacks stand in the list of the
- * context they wait for, and the thread that claims the end takes them out one by one, depth first.
- * The way back up is kept in the contexts themselves (next_work), so there is no recursion and no
- * allocation at any depth or width.
+ * The end of a context is one word, so it is seen below at once by whoever asks (ambit_ctx_err
+ * walks up). Only those who wait have to be told: armed children and callbacks stand in the list of
+ * the context they wait for, and the thread that claims the end takes them out one by one, depth
+ * first. The way back up is kept in the contexts themselves (next_work), so there is no recursion
+ * and no allocation at any depth or width.
  *
  * FIRST CAUSE WINS. A context that is read or cancelled after an ancestor has ended takes the
- * ancestor's cause; if its own deadline came before the time of that end, the deadline is the cause.
- * Whoever finds that out first writes it into the context (settle), so that it does not change. */
+ * ancestor's cause; if its own deadline came before the time of that end, the deadline is the
+ * cause. Whoever finds that out first writes it into the context (settle), so that it does not
+ * change. */
 #include "ctx/ctx.h"
 
 static ambit_cause deadline_cause(const ambit_ctx *ctx) {
@@ -34,12 +35,13 @@ void ambit__ctx_end_locked(ambit_ctx *ctx, const ambit_cause *cause, int64_t end
     if (ambit__load_relaxed(&ctx->head.state)) return;
     ctx->cause = *cause;
     ctx->ended_ns = ended_ns;
-    /* Release pairs with the acquire loads in ambit_ctx_err() and nearest_ended(): who sees the state
-     * sees the cause. */
+    /* Release pairs with the acquire loads in ambit_ctx_err() and nearest_ended(): who sees the
+     * state sees the cause. */
     ambit__store_release(&ctx->head.state, (uint32_t)cause->code);
 }
 
-/* What has ended `ctx`, by an ancestor or its deadline at `now_ns`; code AMBIT_OK if nothing has. */
+/* What has ended `ctx`, by an ancestor or its deadline at `now_ns`; code AMBIT_OK if nothing has.
+ */
 static ambit_cause derive(const ambit_ctx *ctx, int64_t now_ns, int64_t *ended_ns) {
     int64_t deadline_ns = ambit__ctx_deadline(ctx);
     const ambit_ctx *ended = nearest_ended(ctx);
@@ -54,8 +56,8 @@ static ambit_cause derive(const ambit_ctx *ctx, int64_t now_ns, int64_t *ended_n
     return (ambit_cause){AMBIT_OK, NULL, NULL, 0};
 }
 
-/* Writes down what was found, so that it stays. Gives up if the lock is long in coming: then this is
- * a signal handler that interrupted its holder, and the answer holds all the same. */
+/* Writes down what was found, so that it stays. Gives up if the lock is long in coming: then this
+ * is a signal handler that interrupted its holder, and the answer holds all the same. */
 static void settle(const ambit_ctx *ctx, const ambit_cause *cause, int64_t ended_ns) {
     ambit_ctx *writable = (ambit_ctx *)(uintptr_t)ctx;
     for (unsigned attempt = 0; attempt < 1000; attempt++) {
@@ -84,7 +86,7 @@ ambit_status ambit__ctx_err_ended(const ambit_ctx *ctx) {
 
 ambit_status ambit__ctx_err_deadline(const ambit_ctx *ctx) {
     int64_t deadline_ns = ambit__ctx_deadline(ctx);
-    if (ambit__likely(ambit__clock_coarse() < deadline_ns - ambit__clock_tick())) return AMBIT_OK;
+    if (ambit__likely(ambit__clock_coarse() < deadline_ns - ambit__clock_lag())) return AMBIT_OK;
     int64_t now_ns = ambit__clock_now();
     return now_ns < deadline_ns ? AMBIT_OK : settled(ctx, now_ns).code;
 }
@@ -95,7 +97,8 @@ ambit_cause ambit_ctx_cause(const ambit_ctx *ctx) {
     return settled(ctx, now_ns);
 }
 
-/* ---- Delivery ----------------------------------------------------------------------------------- */
+/* ---- Delivery -----------------------------------------------------------------------------------
+ */
 
 void ambit__cancel_run(ambit_cancel *node) {
     unsigned char gone = 0;
@@ -140,7 +143,8 @@ static ambit_ctx *claim_child_locked(ambit_ctx *ctx, ambit_ctx *child) {
 }
 
 /* Under the lock: the delivery is through. Unlocks. The memory may be gone right after, so this is
- * the last touch; ambit__ctx_wait_delivered() takes the lock once more before it lets anyone free. */
+ * the last touch; ambit__ctx_wait_delivered() takes the lock once more before it lets anyone free.
+ */
 static void finish_and_unlock(ambit_ctx *ctx) AMBIT__RELEASES(ctx->lock);
 static void finish_and_unlock(ambit_ctx *ctx) {
     bool close_here = ctx->close_pending && !ctx->firing;

@@ -1,15 +1,16 @@
 /* Closing and holding.
  *
  * The common close finds that nobody else keeps the context and nobody waits for it: then it ends
- * without a lock. Everything else goes the long way: cancel, wait for callbacks, give up the owner's
- * share. The last keeper runs the destructors. */
+ * without a lock. Everything else goes the long way: cancel, wait for callbacks, give up the
+ * owner's share. The last keeper runs the destructors. */
 #include "ctx/ctx.h"
 
 #include <unistd.h>
 
 void ambit__ctx_keep(ambit_ctx *ctx) {
     if (ambit__ctx_is_background(ctx)) return;
-    /* Relaxed: the caller is kept itself, so the count cannot be zero, and nothing is read by it. */
+    /* Relaxed: the caller is kept itself, so the count cannot be zero, and nothing is read by it.
+     */
     ambit__add_relaxed(&ctx->keepers, 1);
 }
 
@@ -36,8 +37,8 @@ static void free_memory(ambit_ctx *ctx) {
 
 /* One keeper less; true if it was the last. */
 static bool leave(ambit_ctx *ctx) {
-    /* Acquire-release pairs with itself in the other keepers: what each did with the context is done
-     * before the last one frees it. */
+    /* Acquire-release pairs with itself in the other keepers: what each did with the context is
+     * done before the last one frees it. */
     return ctx && ambit__sub_acq_rel(&ctx->keepers, 1) == 1;
 }
 
@@ -76,9 +77,10 @@ static void check_close(const ambit_ctx *ctx, const ambit_site *site) {
                    ambit__load_relaxed(&ctx->closed_site));
     for (const ambit_binding *at = ambit__innermost_binding; at; at = at->outer)
         if (at->ctx == ctx)
-            ambit__bug("ambit_ctx_close",
-                       "expected a context that no block is bound to, found it bound to this thread",
-                       site, at->site);
+            ambit__bug(
+                "ambit_ctx_close",
+                "expected a context that no block is bound to, found it bound to this thread", site,
+                at->site);
 }
 
 static void close_shared(ambit_ctx *ctx, const ambit_site *site) {
@@ -90,8 +92,10 @@ static void close_shared(ambit_ctx *ctx, const ambit_site *site) {
     bool here = ambit__ctx_wait_delivered(ctx);
     ambit__ctx_unlink(ctx);
     here |= ambit__timer_node_disarm(&ctx->timer) == AMBIT_FIRING_HERE;
-    if (here) ctx->close_pending = true; /* its delivery, further down this stack, does the rest */
-    else ambit__ctx_unkeep(ctx);
+    if (here)
+        ctx->close_pending = true; /* its delivery, further down this stack, does the rest */
+    else
+        ambit__ctx_unkeep(ctx);
 }
 
 void ambit_ctx_close_at(ambit_ctx **pointer, const ambit_site *site) {
@@ -109,7 +113,8 @@ void ambit_ctx_close_at(ambit_ctx **pointer, const ambit_site *site) {
         close_shared(ctx, site);
 }
 
-/* ---- Holds -------------------------------------------------------------------------------------- */
+/* ---- Holds --------------------------------------------------------------------------------------
+ */
 
 static void inspect(const ambit__entry *entry, ambit__facts *facts) {
     const ambit_hold *hold = (const ambit_hold *)(const void *)entry;

@@ -1,8 +1,8 @@
 /* The inside of a context, for the files of this room.
  *
- * WHO KEEPS WHAT. `keepers` counts the owner, the open children, the contexts merged with or detached
- * from this one, and the holds. The one who takes it to zero runs the destructors and gives the
- * memory back (ambit__ctx_unkeep).
+ * WHO KEEPS WHAT. `keepers` counts the owner, the open children, the contexts merged with or
+ * detached from this one, and the holds. The one who takes it to zero runs the destructors and
+ * gives the memory back (ambit__ctx_unkeep).
  *
  * WHO MAY TOUCH WHAT
  *   fixed after open     parent, deadline, depth, origin, second
@@ -17,7 +17,8 @@
  *   armed        0 -> ARMING -> ARMED (or back to 0 when arming failed): linked into its parent's
  *                list, and its deadline in the wheel unless the parent's is as early
  *
- * LOCK ORDER: a parent's lock before a child's; the wheel's locks are never held together with one. */
+ * LOCK ORDER: a parent's lock before a child's; the wheel's locks are never held together with one.
+ */
 #ifndef AMBIT_CTX_INSIDE_H
 #define AMBIT_CTX_INSIDE_H
 
@@ -66,8 +67,8 @@ struct ambit_ctx {
 
     ambit__spin lock;
     bool claimed;
-    bool close_pending;  /* closed from inside its own delivery; that thread only */
-    bool firing;         /* its own timer is calling, on that thread only */
+    bool close_pending; /* closed from inside its own delivery; that thread only */
+    bool firing;        /* its own timer is calling, on that thread only */
     bool order_children;
     _Atomic(uint32_t) deliverer;
     int event_fd; /* under the lock; -1 for none */
@@ -163,8 +164,10 @@ static inline void ambit__list_push(ambit_ctx *ctx, ambit_cancel *node) {
     ambit__store_relaxed(&node->state, AMBIT__NODE_LISTED);
 }
 static inline void ambit__list_remove(ambit_ctx *ctx, ambit_cancel *node) {
-    if (node->previous) node->previous->next = node->next;
-    else ctx->first = node->next;
+    if (node->previous)
+        node->previous->next = node->next;
+    else
+        ctx->first = node->next;
     if (node->next) node->next->previous = node->previous;
     ambit__store_relaxed(&node->state, AMBIT__NODE_IDLE);
 }

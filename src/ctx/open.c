@@ -34,8 +34,7 @@ ambit_ctx *ambit_background(void) { return &background; }
 void ambit_ctx_default_budget_set(size_t bytes) { background.budget_bytes = bytes; }
 
 void ambit__ctx_check(const ambit_ctx *ctx, const char *function, const ambit_site *site) {
-    if (ambit__unlikely(!ctx))
-        ambit__bug(function, "expected a context, found NULL", site, NULL);
+    if (ambit__unlikely(!ctx)) ambit__bug(function, "expected a context, found NULL", site, NULL);
     if (ambit__unlikely(!ambit__load_relaxed(&ambit__ctx_entry(ctx)->site)) &&
         !ambit__ctx_is_background(ctx))
         ambit__bug(function, "expected an open context, found one that was closed and given back",
@@ -110,8 +109,8 @@ ambit_status ambit_ctx_open_timeout_at(ambit_ctx *parent, int64_t timeout_ns, am
     ambit__ctx_check(parent, "ambit_ctx_open_timeout", site);
     int64_t coarse_ns = ambit__clock_coarse();
     if (timeout_ns < 0) timeout_ns = 0;
-    int64_t from_ns = timeout_ns >= AMBIT_SECOND ? coarse_ns + ambit__clock_tick()
-                                                 : ambit__clock_now();
+    int64_t from_ns =
+        timeout_ns >= 10 * AMBIT_SECOND ? coarse_ns + ambit__clock_lag() : ambit__clock_now();
     int64_t deadline_ns;
     if (__builtin_add_overflow(from_ns, timeout_ns, &deadline_ns)) deadline_ns = AMBIT_NEVER;
     return open_child(parent, deadline_ns, coarse_ns, out, site);
@@ -158,8 +157,10 @@ ambit_status ambit_ctx_merge_at(ambit_ctx *parent, ambit_ctx *other, ambit_ctx *
     ctx = *out;
     *out = NULL;
     status = join(ctx, other);
-    if (status) ambit_ctx_close_at(&ctx, site);
-    else *out = ctx;
+    if (status)
+        ambit_ctx_close_at(&ctx, site);
+    else
+        *out = ctx;
     return status;
 }
 

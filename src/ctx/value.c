@@ -40,7 +40,8 @@ static bool grow(ambit_ctx *ctx, size_t bytes) {
 /* Memory from the arena, without regard to the budget. `alignment` is at most 16. */
 static void *carve(ambit_ctx *ctx, size_t bytes, size_t alignment) {
     for (;;) {
-        uintptr_t start = ((uintptr_t)ctx->free_bytes + alignment - 1) & ~(uintptr_t)(alignment - 1);
+        uintptr_t start =
+            ((uintptr_t)ctx->free_bytes + alignment - 1) & ~(uintptr_t)(alignment - 1);
         if (ambit__likely(start <= (uintptr_t)ctx->free_end &&
                           bytes <= (uintptr_t)ctx->free_end - start)) {
             ctx->free_bytes = (unsigned char *)start + bytes;
@@ -91,7 +92,8 @@ static ambit_status prepare(ambit_ctx *ctx, const char *function, const ambit_ke
     ambit__ctx_check(ctx, function, NULL);
     if (ambit__unlikely(!key)) ambit__bug(function, "expected a key, found NULL", NULL, NULL);
     if (ambit__unlikely(ambit__ctx_is_background(ctx)))
-        ambit__bug(function, "expected a context of the caller's, found the background", NULL, NULL);
+        ambit__bug(function, "expected a context of the caller's, found the background", NULL,
+                   NULL);
     if (find_in(ctx, key)) return AMBIT_EXISTS;
     if (!fits_budget(ctx, bytes)) return AMBIT_EBUDGET;
     *slot = slot_for(ctx, ambit__load_relaxed(&ctx->value_count));
@@ -134,8 +136,10 @@ ambit_status ambit_ctx_own_pointer(ambit_ctx *ctx, const ambit_key *key, void *v
 ambit_status ambit_ctx_defer(ambit_ctx *ctx, void (*run)(void *argument), void *argument) {
     ambit__ctx_check(ctx, "ambit_ctx_defer", NULL);
     if (ambit__ctx_is_background(ctx))
-        ambit__bug("ambit_ctx_defer", "expected a context that is closed some day, found the "
-                   "background", NULL, NULL);
+        ambit__bug("ambit_ctx_defer",
+                   "expected a context that is closed some day, found the "
+                   "background",
+                   NULL, NULL);
     if (!fits_budget(ctx, sizeof(ambit__deferred))) return AMBIT_EBUDGET;
     ambit__deferred *deferred = carve_deferred(ctx, run, argument);
     if (!deferred) return AMBIT_EMEMORY;
@@ -147,8 +151,10 @@ ambit_status ambit_ctx_defer(ambit_ctx *ctx, void (*run)(void *argument), void *
 void *ambit_ctx_alloc(ambit_ctx *ctx, size_t bytes) {
     ambit__ctx_check(ctx, "ambit_ctx_alloc", NULL);
     if (ambit__ctx_is_background(ctx))
-        ambit__bug("ambit_ctx_alloc", "expected a context that is closed some day, found the "
-                   "background", NULL, NULL);
+        ambit__bug("ambit_ctx_alloc",
+                   "expected a context that is closed some day, found the "
+                   "background",
+                   NULL, NULL);
     if (!fits_budget(ctx, bytes)) return NULL;
     void *memory = carve(ctx, bytes, 16);
     if (memory) charge(ctx, bytes);
@@ -156,7 +162,8 @@ void *ambit_ctx_alloc(ambit_ctx *ctx, size_t bytes) {
 }
 
 const void *ambit_ctx_get_bytes(const ambit_ctx *ctx, const ambit_key *key, size_t *bytes) {
-    if (ambit__unlikely(!key)) ambit__bug("ambit_ctx_get", "expected a key, found NULL", NULL, NULL);
+    if (ambit__unlikely(!key))
+        ambit__bug("ambit_ctx_get", "expected a key, found NULL", NULL, NULL);
     for (; ctx; ctx = ambit__load_relaxed(&ctx->origin)) {
         const ambit__slot *slot = find_in(ctx, key);
         if (!slot) continue;

@@ -17,9 +17,9 @@ static _Atomic(uint32_t) running; /* the service takes timers */
 static _Atomic(uint32_t) epoch;
 static ambit__mutex life; /* start, stop, and pushing a wheel */
 static _Atomic(uint32_t) stop_wanted;
-static ambit__worker worker;       /* under `life` */
-static bool worker_started;        /* under `life`: to be joined */
-static bool fork_hook_set;         /* under `life` */
+static ambit__worker worker; /* under `life` */
+static bool worker_started;  /* under `life`: to be joined */
+static bool fork_hook_set;   /* under `life` */
 static _Atomic(uint32_t) service_thread;
 static _Atomic(uint64_t) fired_count;
 static _Atomic(int64_t) lateness_max_ns, lateness_sum_ns;
@@ -30,7 +30,8 @@ static void ring(void) {
     ambit__unpark(&doorbell, 1);
 }
 
-/* ---- Firing ------------------------------------------------------------------------------------- */
+/* ---- Firing -------------------------------------------------------------------------------------
+ */
 
 static void note_lateness(int64_t late_ns) {
     ambit__bump_relaxed(&fired_count, 1); /* one service thread at a time writes these */
@@ -74,7 +75,8 @@ static int64_t serve_wheel(ambit__wheel *wheel) {
     ambit__spin_lock(&wheel->lock);
     ambit__wheel_advance(wheel, ambit__clock_now());
     ambit__spin_unlock(&wheel->lock);
-    while (!ambit__load_relaxed(&stop_wanted) && fire_one(wheel)) {}
+    while (!ambit__load_relaxed(&stop_wanted) && fire_one(wheel)) {
+    }
     ambit__spin_lock(&wheel->lock);
     int64_t next = wheel->wake_tick = ambit__wheel_next(wheel);
     ambit__spin_unlock(&wheel->lock);
@@ -97,7 +99,8 @@ static void serve(void *unused) {
     ambit__store_relaxed(&service_thread, 0);
 }
 
-/* ---- Start, stop, fork -------------------------------------------------------------------------- */
+/* ---- Start, stop, fork --------------------------------------------------------------------------
+ */
 
 static void forget_parent(void) {
     ambit__add_relaxed(&epoch, 1);
@@ -159,7 +162,8 @@ static ambit__wheel *wheel_of(ambit__thread *self) {
     return self->timer_wheel = wheel;
 }
 
-/* ---- Arm and disarm ----------------------------------------------------------------------------- */
+/* ---- Arm and disarm -----------------------------------------------------------------------------
+ */
 
 ambit_status ambit__timer_node_arm(ambit__timer_node *node, int64_t deadline_ns,
                                    void (*fire)(ambit__timer_node *node)) {

@@ -19,8 +19,8 @@ typedef struct ambit__wheel {
     struct ambit__wheel *next; /* all wheels, newest first; fixed */
     ambit__spin lock;
     /* under the lock */
-    int64_t tick;        /* everything up to here has been taken out */
-    int64_t wake_tick;   /* the service looks again at this tick, or was told to */
+    int64_t tick;      /* everything up to here has been taken out */
+    int64_t wake_tick; /* the service looks again at this tick, or was told to */
     uint64_t armed;
     uint64_t used[AMBIT__LEVELS]; /* a bit for each slot that holds a node */
     ambit__timer_link slots[AMBIT__LEVELS][AMBIT__SLOTS];

@@ -47,15 +47,16 @@ ambit_status ambit_timer_arm_at(int64_t deadline_ns, ambit_timer_fn *run, void *
     ambit_timer handle = {timer, timer->node.generation};
     ambit__slab_born(&timer->entry, site, ambit__clock_coarse());
     ambit_status status = ambit__timer_node_arm(&timer->node, deadline_ns, fire);
-    if (status) give_back(&timer->node);
-    else *out = handle;
+    if (status)
+        give_back(&timer->node);
+    else
+        *out = handle;
     return status;
 }
 
 ambit_disarm ambit_timer_disarm(ambit_timer timer) {
     if (!timer.entry) return AMBIT_FIRED;
-    ambit_disarm found =
-        ambit__timer_node_disarm_generation(&timer.entry->node, timer.generation);
+    ambit_disarm found = ambit__timer_node_disarm_generation(&timer.entry->node, timer.generation);
     if (found == AMBIT_DISARMED) give_back(&timer.entry->node);
     return found;
 }

@@ -15,14 +15,14 @@ typedef struct ambit__timer_node {
     ambit__timer_link link; /* first: a link is cast back to its node */
     int64_t deadline_ns;
     uint64_t generation; /* one more each time the node becomes idle */
-    uint32_t slot;       /* level * 64 + slot; AMBIT__SLOT_DUE while it waits for its turn to fire */
-    uint32_t epoch;      /* of the process: a fork leaves the nodes of before behind */
+    uint32_t slot;  /* level * 64 + slot; AMBIT__SLOT_DUE while it waits for its turn to fire */
+    uint32_t epoch; /* of the process: a fork leaves the nodes of before behind */
     /* any thread */
     _Atomic(struct ambit__wheel *) wheel; /* it stands in, or stood in last */
     _Atomic(uint32_t) state;              /* AMBIT__TIMER_* */
     _Atomic(uint32_t) thread;             /* ambit__thread_id() of the thread that fires it */
     /* fixed while armed */
-    void (*fire)(struct ambit__timer_node *node);  /* on the timer thread, no lock held */
+    void (*fire)(struct ambit__timer_node *node); /* on the timer thread, no lock held */
     /* Read after `fire`, which may set it, and before the node becomes idle; called after that, as
      * the last touch. NULL for none. */
     void (*fired)(struct ambit__timer_node *node);

@@ -1,5 +1,5 @@
-/* Cancellation: who is reached, which cause wins. The peers' tests are named where they pin the same
- * thing (Go: context/context_test.go, tokio: sync_cancellation_token.rs). */
+/* Cancellation: who is reached, which cause wins. The peers' tests are named where they pin the
+ * same thing (Go: context/context_test.go, tokio: sync_cancellation_token.rs). */
 #include "suite.h"
 
 #include <pthread.h>

@@ -6,7 +6,11 @@
 
 AMBIT_KEY(number, int);
 AMBIT_KEY(name, char);
-AMBIT_KEY(pair, struct { int a; double b; });
+AMBIT_KEY(
+    pair, struct {
+        int a;
+        double b;
+    });
 
 static void a_value_is_set_once_and_shadowed_below(void **state) {
     (void)state;

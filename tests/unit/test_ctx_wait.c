@@ -4,8 +4,8 @@
 
 #include <poll.h>
 #include <pthread.h>
-#include <time.h>
 #include <stdlib.h>
+#include <time.h>
 
 static void count_up(ambit_ctx *ctx, void *argument) {
     (void)ctx;
