@@ -32,10 +32,11 @@ static struct pair {
 static unsigned pair_count;
 static uint32_t stage;
 static uint32_t hits;
-static uint32_t foreign;           /* reports that no pair explains */
+static uint32_t foreign;            /* reports that no pair explains */
 static char foreign_text[2 * NAME]; /* the first of them */
 
-/* ---- The line and the code ---------------------------------------------------------------------- */
+/* ---- The line and the code ----------------------------------------------------------------------
+ */
 
 /* Without stdio: it may be called with a sanitizer's locks held, beside any thread. */
 ORACLE_HIDDEN _Noreturn static void leave(int code, const char *text) {
@@ -55,14 +56,16 @@ void oracle_broken(const char *file, int line, const char *what) {
     leave(EXIT_MISSED, text);
 }
 
-/* ---- Start -------------------------------------------------------------------------------------- */
+/* ---- Start --------------------------------------------------------------------------------------
+ */
 
 void oracle_start(int argc, char **argv) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     seed = (uint64_t)now.tv_nsec ^ ((uint64_t)getpid() << 32);
     for (int at = 1; at < argc; at += 2) {
-        bool takes_seed = !strcmp(argv[at], "--seed"), takes_seconds = !strcmp(argv[at], "--seconds");
+        bool takes_seed = !strcmp(argv[at], "--seed"),
+             takes_seconds = !strcmp(argv[at], "--seconds");
         if (at + 1 >= argc || (!takes_seed && !takes_seconds)) {
             fprintf(stderr, "%s: unknown option or no value: %s\n", argv[0], argv[at]);
             exit(EXIT_USAGE);
@@ -74,13 +77,9 @@ void oracle_start(int argc, char **argv) {
     fflush(stdout);
 }
 
-uint64_t oracle_seed(void) {
-    return seed;
-}
+uint64_t oracle_seed(void) { return seed; }
 
-double oracle_seconds(void) {
-    return seconds;
-}
+double oracle_seconds(void) { return seconds; }
 
 double oracle_now(void) {
     struct timespec now;
@@ -95,7 +94,8 @@ uint64_t oracle_random(uint64_t *state) { /* splitmix64 */
     return z ^ (z >> 31);
 }
 
-/* ---- The stage ---------------------------------------------------------------------------------- */
+/* ---- The stage ----------------------------------------------------------------------------------
+ */
 
 ORACLE_HIDDEN void oracle_reach(uint32_t step) {
     uint32_t now = __atomic_load_n(&stage, __ATOMIC_ACQUIRE);
@@ -114,11 +114,10 @@ ORACLE_HIDDEN void oracle_wait(uint32_t step) {
     }
 }
 
-ORACLE_HIDDEN void oracle_hit(void) {
-    __atomic_fetch_add(&hits, 1, __ATOMIC_RELAXED);
-}
+ORACLE_HIDDEN void oracle_hit(void) { __atomic_fetch_add(&hits, 1, __ATOMIC_RELAXED); }
 
-/* ---- ThreadSanitizer's reports ------------------------------------------------------------------ */
+/* ---- ThreadSanitizer's reports ------------------------------------------------------------------
+ */
 
 void oracle_expect_race(const char *one, const char *other) {
     if (!WRONG) return; /* a right half has no race to expect */
@@ -185,7 +184,8 @@ ORACLE_HIDDEN void __tsan_on_report(void *report) {
 }
 #endif
 
-/* ---- AddressSanitizer's reports ----------------------------------------------------------------- */
+/* ---- AddressSanitizer's reports -----------------------------------------------------------------
+ */
 
 static const char *address_kind, *address_function;
 
@@ -198,9 +198,7 @@ int __lsan_do_recoverable_leak_check(void);
 
 const char *__asan_default_options(void);
 
-ORACLE_HIDDEN const char *__asan_default_options(void) {
-    return SYMBOLIZER;
-}
+ORACLE_HIDDEN const char *__asan_default_options(void) { return SYMBOLIZER; }
 
 ORACLE_HIDDEN static void on_address_error(const char *report) {
     const char *kind = __asan_get_report_description();
@@ -208,7 +206,8 @@ ORACLE_HIDDEN static void on_address_error(const char *report) {
     (void)report;
     __sanitizer_symbolize_pc(__asan_get_report_pc(), "%f", name, NAME);
     bool expected = address_kind && !strcmp(kind, address_kind) && !strcmp(name, address_function);
-    snprintf(text, sizeof text, "%s in %s%s", kind, name, expected ? "" : ", which nobody expected");
+    snprintf(text, sizeof text, "%s in %s%s", kind, name,
+             expected ? "" : ", which nobody expected");
     if (expected && !__atomic_load_n(&hits, __ATOMIC_RELAXED))
         leave(EXIT_MISSED, "the targeted interleaving never happened");
     leave(expected || !WRONG ? EXIT_CAUGHT : EXIT_MISSED, text);
@@ -226,7 +225,8 @@ __attribute__((constructor)) static void watch_addresses(void) {
 #endif
 }
 
-/* ---- Memory ------------------------------------------------------------------------------------- */
+/* ---- Memory -------------------------------------------------------------------------------------
+ */
 
 #if defined(ORACLE_TSAN) || defined(ORACLE_ASAN)
 size_t __sanitizer_get_current_allocated_bytes(void);
@@ -240,7 +240,8 @@ size_t oracle_heap_bytes(void) {
 #endif
 }
 
-/* ---- End ---------------------------------------------------------------------------------------- */
+/* ---- End ----------------------------------------------------------------------------------------
+ */
 
 /* NULL if all that was expected was reported and nothing else. */
 static const char *reports_differ(char *text, size_t size) {

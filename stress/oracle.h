@@ -12,8 +12,8 @@
  * __atomic built-ins in functions without instrumentation. The threads do meet in time, but for
  * the sanitizer no edge orders them, so a race is reported every time and not by luck.
  *
- * THE REPORT is asserted in the process: ThreadSanitizer's own hook hands us each report; it must be
- * a data race between exactly the two functions that the half has named. A right half names none
+ * THE REPORT is asserted in the process: ThreadSanitizer's own hook hands us each report; it must
+ * be a data race between exactly the two functions that the half has named. A right half names none
  * and stops at the first report. In the same way AddressSanitizer's callback must name the
  * kind and the function of the bad read.
  *
@@ -62,10 +62,11 @@ double oracle_now(void); /* seconds, monotonic */
 uint64_t oracle_random(uint64_t *state);
 
 /* Every data race must be between these two functions, in either order; at most 4 such pairs. Under
- * ThreadSanitizer each of them must have been seen by the end. In a right half it expects nothing. */
+ * ThreadSanitizer each of them must have been seen by the end. In a right half it expects nothing.
+ */
 void oracle_expect_race(const char *one, const char *other);
-/* AddressSanitizer must stop this process with this kind of error in this function. It ends the half
- * there, as caught. Ignored in other builds. */
+/* AddressSanitizer must stop this process with this kind of error in this function. It ends the
+ * half there, as caught. Ignored in other builds. */
 void oracle_expect_address_error(const char *kind, const char *function);
 
 /* The stage: a number that only grows. `oracle_reach` raises it, `oracle_wait` waits until it is at

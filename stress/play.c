@@ -2,8 +2,8 @@
  *
  * stress/run builds the halves and calls this; it is not meant to be called by hand. A half says in
  * its evidence line and in its exit code what it found (oracle.h); both must agree, otherwise the
- * half has failed, whatever it says. A case passes if every wrong half was caught and every right half
- * is clean. What a half wrote is kept in build/stress/<case>-<half>.<preset>.log. */
+ * half has failed, whatever it says. A case passes if every wrong half was caught and every right
+ * half is clean. What a half wrote is kept in build/stress/<case>-<half>.<preset>.log. */
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -68,7 +68,8 @@ static const char *half_name(const row *row) {
     return row->entry->torture ? row->wrong ? "mutant" : "torture" : row->wrong ? "wrong" : "right";
 }
 
-/* ---- The book ----------------------------------------------------------------------------------- */
+/* ---- The book -----------------------------------------------------------------------------------
+ */
 
 static void add_rows(const entry *entry, bool wrong) {
     char presets[32], *rest = presets;
@@ -102,11 +103,12 @@ static void read_book(void) {
     if (!entry_count) give_up("no such case", options.only ? options.only : options.book);
 }
 
-/* ---- One process -------------------------------------------------------------------------------- */
+/* ---- One process --------------------------------------------------------------------------------
+ */
 
-/* Addresses are not randomised: the sanitizers of older compilers cannot map their shadow where newer
- * kernels may put things, and a report's addresses are the same in a replay. Where that is refused
- * (some containers), it goes on without. */
+/* Addresses are not randomised: the sanitizers of older compilers cannot map their shadow where
+ * newer kernels may put things, and a report's addresses are the same in a replay. Where that is
+ * refused (some containers), it goes on without. */
 _Noreturn static void become_half(const char *program, const char *log, uint64_t seed,
                                   double seconds) {
     char seed_text[32], seconds_text[32];
@@ -124,8 +126,8 @@ _Noreturn static void become_half(const char *program, const char *log, uint64_t
 
 static void show_progress(const row *row, double since) {
     if (!options.tty) return;
-    printf("\r\033[K  [%u/%u] %s: %s, %s, %.1f s", (unsigned)(row->entry - entries) + 1, entry_count,
-           row->entry->name, half_name(row), row->preset, now() - since);
+    printf("\r\033[K  [%u/%u] %s: %s, %s, %.1f s", (unsigned)(row->entry - entries) + 1,
+           entry_count, row->entry->name, half_name(row), row->preset, now() - since);
     fflush(stdout);
 }
 
@@ -156,7 +158,8 @@ static bool read_evidence(const char *log, row *row) {
     size_t room = 0;
     bool found = false;
     while (file && getline(&line, &room, file) > 0) {
-        if (sscanf(line, "evidence: %15s %511[^\n]", row->verdict, row->evidence) == 2) found = true;
+        if (sscanf(line, "evidence: %15s %511[^\n]", row->verdict, row->evidence) == 2)
+            found = true;
     }
     free(line);
     if (file) fclose(file);
@@ -188,7 +191,8 @@ static void judge(row *row, int status, const char *log) {
                  said ? " does not agree with its evidence" : " and no evidence");
 }
 
-/* ---- One row ------------------------------------------------------------------------------------ */
+/* ---- One row ------------------------------------------------------------------------------------
+ */
 
 /* A torture is told how long; a case is one shot, repeated with the next seed. */
 static void play_row(row *row) {
@@ -243,24 +247,28 @@ static bool play_case(row *first, row **end) {
     return passed;
 }
 
-/* ---- What comes out ----------------------------------------------------------------------------- */
+/* ---- What comes out -----------------------------------------------------------------------------
+ */
 
 static void write_table(void) {
     printf("\n%-20s %-8s %-5s %-7s %5s %8s  %s\n", "case", "half", "build", "verdict", "runs",
            "seconds", "evidence");
     for (const row *row = rows; row < rows + row_count; row++)
         printf("%-20s %-8s %-5s %-7s %5u %8.1f  %s%s%s\n", row->entry->name, half_name(row),
-               row->preset, row->verdict, row->runs, row->seconds, row->passed ? "" : "FAILED: ",
-               row->evidence, "");
+               row->preset, row->verdict, row->runs, row->seconds,
+               row->passed ? "" : "FAILED: ", row->evidence, "");
 }
 
 static void write_string(FILE *file, const char *text) {
     fputc('"', file);
     for (; *text; text++) {
         unsigned char byte = (unsigned char)*text;
-        if (byte == '"' || byte == '\\') fprintf(file, "\\%c", byte);
-        else if (byte < 0x20 || byte > 0x7e) fprintf(file, "\\u%04x", byte);
-        else fputc(byte, file);
+        if (byte == '"' || byte == '\\')
+            fprintf(file, "\\%c", byte);
+        else if (byte < 0x20 || byte > 0x7e)
+            fprintf(file, "\\u%04x", byte);
+        else
+            fputc(byte, file);
     }
     fputc('"', file);
 }
@@ -272,9 +280,9 @@ static void write_json(void) {
     for (const row *row = rows; row < rows + row_count; row++) {
         fputs("  {\"name\": ", file);
         write_string(file, row->entry->name);
-        fprintf(file, ", \"half\": \"%s\", \"build\": \"%s\", \"%s\": %s, \"evidence\": ",
-                half_name(row), row->preset, row->wrong ? "caught" : "clean",
-                row->passed ? "true" : "false");
+        fprintf(file,
+                ", \"half\": \"%s\", \"build\": \"%s\", \"%s\": %s, \"evidence\": ", half_name(row),
+                row->preset, row->wrong ? "caught" : "clean", row->passed ? "true" : "false");
         write_string(file, row->evidence);
         fprintf(file, ", \"seed\": %llu, \"runs\": %u, \"seconds\": %.3f}%s\n",
                 (unsigned long long)row->seed, row->runs, row->seconds,
@@ -284,7 +292,8 @@ static void write_json(void) {
     if (fclose(file)) give_up("cannot write", options.json);
 }
 
-/* ---- Start -------------------------------------------------------------------------------------- */
+/* ---- Start --------------------------------------------------------------------------------------
+ */
 
 static void read_options(int argc, char **argv) {
     struct timespec time;
@@ -297,13 +306,20 @@ static void read_options(int argc, char **argv) {
             continue;
         }
         if (++at >= argc) give_up("unknown option, or no value for it", option);
-        if (!strcmp(option, "--book")) options.book = argv[at];
-        else if (!strcmp(option, "--build")) options.build = argv[at];
-        else if (!strcmp(option, "--case")) options.only = argv[at];
-        else if (!strcmp(option, "--json")) options.json = argv[at];
-        else if (!strcmp(option, "--seconds")) options.seconds = strtod(argv[at], NULL);
-        else if (!strcmp(option, "--seed")) options.seed = strtoull(argv[at], NULL, 0);
-        else give_up("unknown option", option);
+        if (!strcmp(option, "--book"))
+            options.book = argv[at];
+        else if (!strcmp(option, "--build"))
+            options.build = argv[at];
+        else if (!strcmp(option, "--case"))
+            options.only = argv[at];
+        else if (!strcmp(option, "--json"))
+            options.json = argv[at];
+        else if (!strcmp(option, "--seconds"))
+            options.seconds = strtod(argv[at], NULL);
+        else if (!strcmp(option, "--seed"))
+            options.seed = strtoull(argv[at], NULL, 0);
+        else
+            give_up("unknown option", option);
     }
     if (!options.book || !options.build) give_up("needed", "--book FILE --build FOLDER");
     options.tty = isatty(STDOUT_FILENO);
@@ -319,8 +335,10 @@ int main(int argc, char **argv) {
     printf("seed %llu (repeat with --seed %llu)\n", (unsigned long long)options.seed,
            (unsigned long long)options.seed);
     for (row *at = rows; at < rows + row_count;) {
-        if (play_case(at, &at)) passed++;
-        else failed++;
+        if (play_case(at, &at))
+            passed++;
+        else
+            failed++;
     }
     write_table();
     if (options.json) write_json();

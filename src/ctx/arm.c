@@ -66,6 +66,20 @@ static ambit_status arm_one(ambit_ctx *ctx) {
     return AMBIT_OK;
 }
 
+/* A context may end while it is being armed: by its owner's close, if a child below is what arms
+ * it, or by any cancel. Who ends it disarms it, but may have looked before it was linked; then it
+ * is undone here. One of the two sees the other, because both pass through the lock: who ends it
+ * sets the state under it and looks at the links after, this looks at the state under it after
+ * linking. */
+static void disarm_if_ended(ambit_ctx *ctx) {
+    ambit__spin_lock(&ctx->lock);
+    bool ended = ambit__load_relaxed(&ctx->head.state);
+    ambit__spin_unlock(&ctx->lock);
+    if (!ended) return;
+    ambit__ctx_unlink(ctx);
+    (void)ambit__timer_node_disarm(&ctx->timer);
+}
+
 /* Claims from `ctx` upwards; returns the topmost claimed, from which next_work leads down to `ctx`.
  * NULL: all are armed. */
 static ambit_ctx *claim_chain(ambit_ctx *ctx) {
@@ -93,7 +107,10 @@ ambit_status ambit__ctx_arm(ambit_ctx *ctx) {
     ambit_status status = AMBIT_OK;
     for (ambit_ctx *at = claim_chain(ctx), *below; at; at = below) {
         below = at->next_arm;
-        if (!status) status = arm_one(at);
+        if (!status) {
+            status = arm_one(at);
+            if (!status) disarm_if_ended(at);
+        }
         /* Release pairs with the acquire loads above. */
         ambit__store_release(&at->armed, status ? AMBIT__UNARMED : AMBIT__ARMED);
     }

@@ -1,7 +1,7 @@
 /* bleeding-trace-id: a thread-local trace id is not cleared when a handler fails.
  *
- * The documented bug: the id is set at the start of a request and cleared at its end; a handler that
- * fails returns early, past the line that clears it. The thread is reused, and a request that
+ * The documented bug: the id is set at the start of a request and cleared at its end; a handler
+ * that fails returns early, past the line that clears it. The thread is reused, and a request that
  * brings no id is logged under the id of the failed one.
  *
  * wrong: log lines with another request's id, at least one for each failure that such a request
@@ -26,9 +26,7 @@ static unsigned foreign_lines; /* atomic by built-in */
 
 #if WRONG
 static _Thread_local uint64_t trace_id;
-static uint64_t trace_of_thread(void) {
-    return trace_id;
-}
+static uint64_t trace_of_thread(void) { return trace_id; }
 #else
 AMBIT_KEY(trace_key, uint64_t);
 static uint64_t trace_of_thread(void) {
@@ -85,6 +83,6 @@ int main(int argc, char **argv) {
         ORACLE_NEED(!pthread_create(&threads[at], NULL, serve, (void *)at));
     for (unsigned at = 0; at < THREADS; at++) pthread_join(threads[at], NULL);
     unsigned lines = __atomic_load_n(&foreign_lines, __ATOMIC_RELAXED);
-    ORACLE_END(WRONG ? lines > 0 : lines == 0, "%u of %u log lines with another request's id", lines,
-               THREADS * REQUESTS);
+    ORACLE_END(WRONG ? lines > 0 : lines == 0, "%u of %u log lines with another request's id",
+               lines, THREADS * REQUESTS);
 }

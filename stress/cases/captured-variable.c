@@ -1,7 +1,7 @@
 /* captured-variable: middleware keeps a request's variable where the next request's thread sees it.
  *
- * The documented bug: the middleware learns who the user is and leaves it in a variable that it shares
- * with the handlers (a captured variable, a static, a field of the server). The next request
+ * The documented bug: the middleware learns who the user is and leaves it in a variable that it
+ * shares with the handlers (a captured variable, a static, a field of the server). The next request
  * overwrites it while the handler of the first is still at work: one user is shown another's data.
  *
  * wrong: ThreadSanitizer reports the race of authenticate() and show_account(), and requests see
@@ -36,9 +36,7 @@ static volatile unsigned foreign_users; /* of the worker only */
 #if WRONG
 static uint64_t current_user;
 
-ORACLE_NAMED static void authenticate(request *request) {
-    current_user = request->user;
-}
+ORACLE_NAMED static void authenticate(request *request) { current_user = request->user; }
 
 ORACLE_NAMED static uint64_t show_account(const request *request) {
     (void)request;
@@ -106,5 +104,6 @@ int main(int argc, char **argv) {
     oracle_reach(2 * REQUESTS + 1); /* nobody comes after the last */
     pthread_join(thread, NULL);
     unsigned seen = foreign_users;
-    ORACLE_END(WRONG ? seen > 0 : seen == 0, "%u of %u requests saw another's user", seen, REQUESTS);
+    ORACLE_END(WRONG ? seen > 0 : seen == 0, "%u of %u requests saw another's user", seen,
+               REQUESTS);
 }

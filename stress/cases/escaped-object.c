@@ -129,7 +129,7 @@ int main(int argc, char **argv) {
     uint64_t left = left_over();
     unsigned bad = wrong_reads, gone = __atomic_load_n(&destroyed, __ATOMIC_RELAXED);
     ORACLE_END(!bad && !left && gone == REQUESTS,
-               "%u wrong reads after close, %llu bytes and objects retained, %u of %u destroyed", bad,
-               (unsigned long long)left, gone, REQUESTS);
+               "%u wrong reads after close, %llu bytes and objects retained, %u of %u destroyed",
+               bad, (unsigned long long)left, gone, REQUESTS);
 #endif
 }

@@ -3,11 +3,11 @@
  * The documented bug: a pointer to a struct is put into the request's context, and two handlers of
  * the request run at once; one changes the struct while the other reads it.
  *
- * wrong: ThreadSanitizer reports the race of convert() and charge(), and prices are charged that are
- *        half of one currency and half of another.
- * right: the price is a value, put once: a second put is refused (AMBIT_EXISTS), and the handler that
- *        wants another price works under a child context of its own, where the new value shadows the
- *        old one. (For a change that all handlers are to see, ambit has no record yet; CASES.) */
+ * wrong: ThreadSanitizer reports the race of convert() and charge(), and prices are charged that
+ * are half of one currency and half of another. right: the price is a value, put once: a second put
+ * is refused (AMBIT_EXISTS), and the handler that wants another price works under a child context
+ * of its own, where the new value shadows the old one. (For a change that all handlers are to see,
+ * ambit has no record yet; CASES.) */
 #include <pthread.h>
 
 #include "oracle.h"
@@ -65,9 +65,7 @@ ORACLE_NAMED static void convert(ambit_ctx *ctx, uint32_t n) {
     ORACLE_NEED(ambit_ctx_get(own, &price_key)->currency == YEN);
 }
 
-ORACLE_NAMED static price charge(const ambit_ctx *ctx) {
-    return *ambit_ctx_get(ctx, &price_key);
-}
+ORACLE_NAMED static price charge(const ambit_ctx *ctx) { return *ambit_ctx_get(ctx, &price_key); }
 
 static void open_request(uint32_t n) {
     ORACLE_NEED(!ambit_ctx_open(ambit_background(), &contexts[n]));

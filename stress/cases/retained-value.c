@@ -5,8 +5,8 @@
  * its bytes behind. A leak checker is silent, since all of it is still reachable.
  *
  * wrong: the bytes held after each batch of answered requests grow by at least the batch's values.
- * right: closing the request's scope cancels the task's wait; owned bytes are 0 and the heap is back
- *        at its base after each batch. And a leak that is planted is named: site, age and bytes. */
+ * right: closing the request's scope cancels the task's wait; owned bytes are 0 and the heap is
+ * back at its base after each batch. And a leak that is planted is named: site, age and bytes. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -157,11 +157,11 @@ int main(int argc, char **argv) {
     ambit_ctx_close(&leaked);
     bool told = named.right == 1 && !named.other && named.bytes >= VALUE_BYTES &&
                 named.age_ns > 10 * AMBIT_MILLISECOND && named.line;
-    ORACLE_END(!owned && highest < base + VALUE_BYTES && told,
-               "%llu bytes owned and heap +%zu after each batch; the planted leak %s (line %u, %lld ms, "
-               "%llu bytes)",
-               (unsigned long long)owned, highest - base, told ? "was named" : "was NOT named",
-               named.line, (long long)(named.age_ns / AMBIT_MILLISECOND),
-               (unsigned long long)named.bytes);
+    ORACLE_END(
+        !owned && highest < base + VALUE_BYTES && told,
+        "%llu bytes owned and heap +%zu after each batch; the planted leak %s (line %u, %lld ms, "
+        "%llu bytes)",
+        (unsigned long long)owned, highest - base, told ? "was named" : "was NOT named", named.line,
+        (long long)(named.age_ns / AMBIT_MILLISECOND), (unsigned long long)named.bytes);
 }
 #endif

@@ -4,8 +4,8 @@
  * length. Some megabytes in one parameter, some hundreds of sessions, and the memory is gone.
  *
  * wrong: the peak of the heap scales with the input.
- * right: the copy belongs to the request's context and counts towards its byte budget: what is within
- *        it is stored, what is over it is AMBIT_EBUDGET with nothing stored, and the peak is flat.
+ * right: the copy belongs to the request's context and counts towards its byte budget: what is
+ * within it is stored, what is over it is AMBIT_EBUDGET with nothing stored, and the peak is flat.
  *        The budget itself holds beside other requests: each thread's context has its own. */
 #include <pthread.h>
 #include <stdlib.h>

@@ -38,9 +38,7 @@ static timer *soonest, **last = &soonest; /* equal timeouts: appending keeps it 
 static int64_t now_ns;
 static unsigned armed;
 
-static void expire_request(void *argument) {
-    free(argument);
-}
+static void expire_request(void *argument) { free(argument); }
 
 /* What the library offers is right: the handle that it gives is for timer_cancel(). */
 static timer *timer_arm(int64_t timeout_ns, void (*run)(void *), void *argument) {
@@ -120,16 +118,16 @@ int main(int argc, char **argv) {
     now_ns += TIMEOUT_NS;
     run_expired();
     ORACLE_END(once == ALL && twice == 2 * ALL && armed == 0,
-               "%u, then %u timers armed by answered requests; %u once the deadlines had passed", once,
-               twice, armed);
+               "%u, then %u timers armed by answered requests; %u once the deadlines had passed",
+               once, twice, armed);
 #else
     serve_all();
     uint64_t armed = armed_timers();
     unsigned called = __atomic_load_n(&ended, __ATOMIC_RELAXED);
     ambit_census *census = NULL;
     ORACLE_NEED(!ambit_census_take(&census));
-    uint64_t left = ambit_census_count(census, AMBIT_KIND_TIMER) +
-                    ambit_census_count(census, AMBIT_KIND_CTX);
+    uint64_t left =
+        ambit_census_count(census, AMBIT_KIND_TIMER) + ambit_census_count(census, AMBIT_KIND_CTX);
     ambit_census_free(census);
     ambit_timer_stop();
     ORACLE_END(!armed && !left && called == ALL,

@@ -1,7 +1,7 @@
 /* churn: threads that come and go, and leave what they opened to others.
  *
- * Each thread lives for a moment: it opens contexts under a shared one, arms timers, holds, hands some
- * of it on and exits. The thread that joined it closes and disarms. The promises:
+ * Each thread lives for a moment: it opens contexts under a shared one, arms timers, holds, hands
+ * some of it on and exits. The thread that joined it closes and disarms. The promises:
  *   - a context may be closed, a hold dropped and a timer disarmed after its thread has exited;
  *   - a timer fires once or is disarmed, never both, never neither;
  *   - nothing is left, and the memory of later rounds is no more than that of the first ones.

@@ -1,8 +1,8 @@
 /* storm: everything that may run beside everything, on a few shared contexts.
  *
  * Threads open, cancel, close, hold, drop, register and take back callbacks, read values, merge,
- * detach, sleep and ask for descriptors, on contexts that they find in a handful of shared slots; one more
- * thread walks the census all the while. The promises that are checked at every step:
+ * detach, sleep and ask for descriptors, on contexts that they find in a handful of shared slots;
+ * one more thread walks the census all the while. The promises that are checked at every step:
  *   - after cancel has returned, err is set, and never goes back;
  *   - a callback runs exactly once; removed means never, close means it has run;
  *   - a value is whole as long as the context is held, also after its close;
@@ -40,9 +40,7 @@ static double until;
 static uint32_t stop; /* these are atomic by built-in, relaxed: they must order nothing */
 static uint64_t made, destroyed, deferred, deferred_run, broken, steps, walks;
 
-static void add(uint64_t *counter) {
-    __atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
-}
+static void add(uint64_t *counter) { __atomic_fetch_add(counter, 1, __ATOMIC_RELAXED); }
 static uint64_t read_counter(const uint64_t *counter) {
     return __atomic_load_n(counter, __ATOMIC_RELAXED);
 }
@@ -50,7 +48,8 @@ static void check(bool promise) {
     if (!promise) add(&broken);
 }
 
-/* ---- What contexts carry ------------------------------------------------------------------------ */
+/* ---- What contexts carry ------------------------------------------------------------------------
+ */
 
 static void payload_destroy(void *value) {
     payload *payload = value;
@@ -60,9 +59,7 @@ static void payload_destroy(void *value) {
     add(&destroyed);
 }
 
-static void deferred_function(void *argument) {
-    add(argument);
-}
+static void deferred_function(void *argument) { add(argument); }
 
 static void fill(ambit_ctx *ctx, uint64_t number) {
     payload *payload = malloc(sizeof *payload);
@@ -80,7 +77,8 @@ static void on_end(ambit_ctx *ctx, void *argument) {
     __atomic_fetch_add((unsigned *)argument, 1, __ATOMIC_RELAXED);
 }
 
-/* ---- Slots -------------------------------------------------------------------------------------- */
+/* ---- Slots --------------------------------------------------------------------------------------
+ */
 
 static ambit_hold *take_hold(struct slot *slot) {
     ambit_hold *mine = NULL;
@@ -106,16 +104,24 @@ static void drop(ambit_hold **hold, uint64_t bits) {
     ambit_ctx_drop(hold);
 }
 
-/* ---- Steps -------------------------------------------------------------------------------------- */
+/* ---- Steps --------------------------------------------------------------------------------------
+ */
 
 static void open_one(own *own, ambit_ctx *parent, ambit_ctx *other, uint64_t bits) {
     ambit_status status;
     int64_t soon = (int64_t)(bits >> 32) % (2 * AMBIT_MILLISECOND);
     switch (bits % 5) {
-    case 0: status = ambit_ctx_open_timeout(parent, soon, &own->ctx); break;
-    case 1: status = ambit_ctx_merge(parent, other, &own->ctx); break;
-    case 2: status = ambit_ctx_detach(parent, ambit_clock_now_ns() + soon, &own->ctx); break;
-    default: status = ambit_ctx_open(parent, &own->ctx);
+    case 0:
+        status = ambit_ctx_open_timeout(parent, soon, &own->ctx);
+        break;
+    case 1:
+        status = ambit_ctx_merge(parent, other, &own->ctx);
+        break;
+    case 2:
+        status = ambit_ctx_detach(parent, ambit_clock_now_ns() + soon, &own->ctx);
+        break;
+    default:
+        status = ambit_ctx_open(parent, &own->ctx);
     }
     ORACLE_NEED(!status);
     fill(own->ctx, bits);
@@ -177,17 +183,24 @@ static void one_step(own *owned, uint64_t *random) {
                  other ? ambit_hold_ctx(other) : ambit_background(), more);
     } else {
         switch ((bits >> 18) % 8) {
-        case 0: cancel_held(ctx); break;
+        case 0:
+            cancel_held(ctx);
+            break;
         case 1:
             if (own->ctx) close_one(own);
             break;
-        case 2: check(ambit_ctx_sleep(ctx, 20 * AMBIT_MICROSECOND) < AMBIT_EMEMORY); break;
+        case 2:
+            check(ambit_ctx_sleep(ctx, 20 * AMBIT_MICROSECOND) < AMBIT_EMEMORY);
+            break;
         case 3:
             if (more % 16 == 0) check(ambit_ctx_fd(ctx, &fd) < AMBIT_EMEMORY && fd >= 0);
             break;
         case 4:
-        case 5: read_value(ctx); break;
-        default: register_and_take_back(ctx);
+        case 5:
+            read_value(ctx);
+            break;
+        default:
+            register_and_take_back(ctx);
         }
     }
     if (hold) drop(&hold, more >> 40);
@@ -245,10 +258,10 @@ int main(int argc, char **argv) {
     bool even = read_counter(&made) == read_counter(&destroyed) &&
                 read_counter(&deferred) == read_counter(&deferred_run);
     bool good = !bad && !left && even && !timers.armed;
-    ORACLE_END(WRONG ? !good : good,
-               "%llu steps, %llu walks; %llu promises broken, %llu left over, %llu of %llu destroyed",
-               (unsigned long long)read_counter(&steps), (unsigned long long)read_counter(&walks),
-               (unsigned long long)bad, (unsigned long long)left,
-               (unsigned long long)read_counter(&destroyed),
-               (unsigned long long)read_counter(&made));
+    ORACLE_END(
+        WRONG ? !good : good,
+        "%llu steps, %llu walks; %llu promises broken, %llu left over, %llu of %llu destroyed",
+        (unsigned long long)read_counter(&steps), (unsigned long long)read_counter(&walks),
+        (unsigned long long)bad, (unsigned long long)left,
+        (unsigned long long)read_counter(&destroyed), (unsigned long long)read_counter(&made));
 }
