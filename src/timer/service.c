@@ -178,9 +178,10 @@ ambit_status ambit__timer_node_arm(ambit__timer_node *node, int64_t deadline_ns,
     node->deadline_ns = deadline_ns;
     node->fire = fire;
     node->epoch = ambit__load_relaxed(&epoch);
-    ambit__store_relaxed(&node->state, AMBIT__TIMER_ARMED);
-    /* Release pairs with the acquire in the disarm of another thread. */
-    ambit__store_release(&node->wheel, wheel);
+    ambit__store_relaxed(&node->wheel, wheel);
+    /* Release pairs with the acquire in disarm(): who sees it armed sees in which wheel, and waits
+     * there for the lock. */
+    ambit__store_release(&node->state, AMBIT__TIMER_ARMED);
     int64_t tick = ambit__wheel_insert(wheel, node);
     bool sooner = tick < wheel->wake_tick;
     if (sooner) wheel->wake_tick = tick;
@@ -209,13 +210,17 @@ static ambit_disarm take_locked(ambit__wheel *wheel, ambit__timer_node *node, bo
 
 static ambit_disarm disarm(ambit__timer_node *node, bool any, uint64_t generation) {
     for (;;) {
-        ambit__wheel *wheel = ambit__load_acquire(&node->wheel);
-        if (!wheel) return AMBIT_FIRED;
+        /* Idle: nothing to take, and nothing may be read, since another thread may be about to arm.
+         * Acquire pairs with the releases in ambit__timer_node_arm() and fire_one(). */
+        if (ambit__load_acquire(&node->state) == AMBIT__TIMER_IDLE) return AMBIT_FIRED;
+        ambit__wheel *wheel = ambit__load_relaxed(&node->wheel);
         bool wait = false;
         ambit_disarm found = AMBIT_FIRED;
         ambit__spin_lock(&wheel->lock);
-        bool moved = ambit__load_relaxed(&node->wheel) != wheel; /* armed anew meanwhile */
-        if (!moved && (any || node->generation == generation))
+        /* It may have become idle, and been armed anew in another wheel, by now. */
+        bool here = ambit__load_acquire(&node->state) != AMBIT__TIMER_IDLE &&
+                    ambit__load_relaxed(&node->wheel) == wheel;
+        if (here && (any || node->generation == generation))
             found = take_locked(wheel, node, &wait);
         ambit__spin_unlock(&wheel->lock);
         if (!wait) return found;
