@@ -12,5 +12,9 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/ambitConfigVersion.cmake
                                  COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/ambitConfig.cmake ${PROJECT_BINARY_DIR}/ambitConfigVersion.cmake
         DESTINATION ${ambit_package})
+# The prefix is told from where the file lies, so that `cmake --install --prefix` and a moved tree are
+# right as well.
+file(RELATIVE_PATH ambit_pc_up ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
+string(REGEX REPLACE "/$" "" ambit_pc_up "${ambit_pc_up}")
 configure_file(cmake/ambit.pc.in ${PROJECT_BINARY_DIR}/ambit.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/ambit.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

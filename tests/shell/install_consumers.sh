@@ -1,25 +1,35 @@
 #!/usr/bin/env bash
-# A ten-line consumer, built by find_package, pkg-config and add_subdirectory, and one in C++17.
+# A ten-line consumer, in C11 and in C++17, built by find_package, add_subdirectory and pkg-config, the
+# last also from an installed tree that was moved.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
+export CMAKE_GENERATOR=Ninja CC=gcc CXX=g++
+unset CFLAGS CXXFLAGS LDFLAGS DESTDIR
 
 cat >consumer.c <<'C'
 #include <ambit.h>
+AMBIT_KEY(number, int);
 int main(void) {
-    AMBIT_KEY(number, int);
     AMBIT_CTX_SCOPE ambit_ctx *ctx = NULL;
     int value = 42;
     if (ambit_ctx_open(ambit_background(), &ctx) || ambit_ctx_put(ctx, &number, &value)) return 1;
     return *ambit_ctx_get(ctx, &number) == 42 ? 0 : 1;
 }
 C
-sed 's/    AMBIT_KEY/    AMBIT_KEY/' consumer.c >consumer.cc
+cp consumer.c consumer.cc
 
-cmake -S "$root" -B lib -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX="$work/prefix" >log 2>&1 &&
-    cmake --build lib >>log 2>&1 && cmake --install lib >>log 2>&1 || { cat log; exit 1; }
+loud() { # NAME, COMMAND...: runs it, and shows what it said only if it fails
+    local name=$1
+    shift
+    "$@" >log 2>&1 || { cat log; echo "$name failed: $*"; exit 1; }
+}
+
+loud configure cmake -S "$root" -B lib -DCMAKE_BUILD_TYPE=Release
+loud build cmake --build lib
+loud install cmake --install lib --prefix "$work/prefix"
 
 project() { # NAME, LINE-THAT-FINDS-AMBIT
     mkdir "$1" && cp consumer.c consumer.cc "$1"
@@ -33,16 +43,28 @@ target_link_libraries(consumer ambit::ambit)
 add_executable(consumer_cxx consumer.cc)
 target_link_libraries(consumer_cxx ambit::ambit)
 CMAKE
-    { cmake -S "$1" -B "$1/build" -DCMAKE_PREFIX_PATH="$work/prefix" && cmake --build "$1/build"; } \
-        >log 2>&1 || { cat log; echo "$1 failed"; exit 1; }
-    "$1/build/consumer" && "$1/build/consumer_cxx" || { echo "$1: wrong answer"; exit 1; }
+    loud "$1" cmake -S "$1" -B "$1/build" -DCMAKE_PREFIX_PATH="$work/prefix"
+    loud "$1" cmake --build "$1/build"
+    loud "$1" "$1/build/consumer"
+    loud "$1" "$1/build/consumer_cxx"
 }
-project found 'find_package(ambit REQUIRED)'
+project found 'find_package(ambit 0.1 REQUIRED)'
 project added "add_subdirectory($root ambit)"
+# A guest's build has none of our tests, and none of our warnings.
+[ ! -e added/build/ambit/tests ] || { echo "add_subdirectory brings the tests"; exit 1; }
 
-export PKG_CONFIG_PATH
-PKG_CONFIG_PATH=$(dirname "$(find "$work/prefix" -name ambit.pc)")
-# shellcheck disable=SC2046
-cc consumer.c $(pkg-config --cflags --libs ambit) -o consumer && ./consumer
-# shellcheck disable=SC2046
-c++ -std=c++17 consumer.cc $(pkg-config --cflags --libs ambit) -o consumer_cxx && ./consumer_cxx
+by_pkg_config() { # PREFIX
+    local flags
+    PKG_CONFIG_PATH=$(dirname "$(find "$1" -name ambit.pc)")
+    export PKG_CONFIG_PATH
+    flags=$(pkg-config --cflags --libs ambit)
+    # shellcheck disable=SC2086
+    loud pkg-config gcc -std=gnu11 -Wall -Wextra -Werror consumer.c $flags -o consumer
+    loud pkg-config ./consumer
+    # shellcheck disable=SC2086
+    loud pkg-config g++ -std=c++17 -Wall -Wextra -Werror consumer.cc $flags -o consumer_cxx
+    loud pkg-config ./consumer_cxx
+}
+by_pkg_config "$work/prefix"
+mv prefix moved
+by_pkg_config "$work/moved"
