@@ -210,8 +210,7 @@ static void one_step(own *owned, uint64_t *random) {
 
 static void *work(void *argument) {
     uint64_t random = oracle_seed() + (uintptr_t)argument;
-    own owned[OWNED];
-    for (unsigned at = 0; at < OWNED; at++) owned[at].ctx = NULL;
+    own owned[OWNED] = {0};
     while (oracle_now() < until)
         for (unsigned n = 0; n < 16; n++) one_step(owned, &random);
     for (unsigned at = 0; at < OWNED; at++)
