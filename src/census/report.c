@@ -10,17 +10,18 @@ int ambit_write_to_file(const char *text, size_t length, void *file) {
     return fwrite(text, 1, length, file) == length ? 0 : -1;
 }
 
-typedef struct output {
+struct output {
     ambit_writer *write;
     void *user;
     ambit_status status; /* the first refusal ends it */
-} output;
+};
 
-static void put_bytes(output *output, const char *text, size_t length) {
+static void put_bytes(struct output *output, const char *text, size_t length) {
     if (!output->status && output->write(text, length, output->user)) output->status = AMBIT_EWRITE;
 }
 
-__attribute__((format(printf, 2, 3))) static void put(output *output, const char *format, ...) {
+__attribute__((format(printf, 2, 3))) static void put(struct output *output, const char *format,
+                                                      ...) {
     char text[512];
     va_list arguments;
     va_start(arguments, format);
@@ -30,9 +31,11 @@ __attribute__((format(printf, 2, 3))) static void put(output *output, const char
     put_bytes(output, text, (size_t)length < sizeof text ? (size_t)length : sizeof text - 1);
 }
 
-static void put_text(output *output, const char *text) { put_bytes(output, text, strlen(text)); }
+static void put_text(struct output *output, const char *text) {
+    put_bytes(output, text, strlen(text));
+}
 
-static void put_site(output *output, const ambit_site *site) {
+static void put_site(struct output *output, const ambit_site *site) {
     put_text(output, site->file);
     put(output, ":%" PRIu32 " in ", site->line);
     put_text(output, site->function);
@@ -43,7 +46,7 @@ static void put_site(output *output, const ambit_site *site) {
  */
 
 ambit_status ambit_census_write_text(const ambit_census *census, ambit_writer *write, void *user) {
-    output output = {write, user, AMBIT_OK};
+    struct output output = {write, user, AMBIT_OK};
     put(&output, "%-8s %5s %9s %12s %8s %10s %9s  %s\n", "kind", "age", "count", "bytes", "zombies",
         "long-lived", "oldest s", "opened at");
     for (size_t i = 0; i < census->used && !output.status; i++) {
@@ -74,7 +77,8 @@ static const ambit_census_row *find_row(const ambit_census *census, const ambit_
     return NULL;
 }
 
-static void put_growth(output *output, const ambit_census *before, const ambit_census *after) {
+static void put_growth(struct output *output, const ambit_census *before,
+                       const ambit_census *after) {
     put(output, "%-8s %10s %13s  %s\n", "kind", "count", "bytes", "opened at");
     for (size_t i = 0; i < after->used && !output->status; i++) {
         const ambit_census_row *now = &after->rows[i], *then = find_row(before, now);
@@ -89,7 +93,7 @@ static void put_growth(output *output, const ambit_census *before, const ambit_c
 
 ambit_status ambit_census_write_growth(const ambit_census *before, const ambit_census *after,
                                        ambit_writer *write, void *user) {
-    output output = {write, user, AMBIT_OK};
+    struct output output = {write, user, AMBIT_OK};
     ambit_census *then = ambit__census_new(), *now = ambit__census_new();
     if (then && now && fold_ages(before, then) && fold_ages(after, now))
         put_growth(&output, then, now);
@@ -103,7 +107,7 @@ ambit_status ambit_census_write_growth(const ambit_census *before, const ambit_c
 /* ---- JSON (RFC 8259) ----------------------------------------------------------------------------
  */
 
-static void put_string(output *output, const char *text) {
+static void put_string(struct output *output, const char *text) {
     put_bytes(output, "\"", 1);
     for (const char *at = text; *at; at++) {
         unsigned char byte = (unsigned char)*at;
@@ -117,14 +121,14 @@ static void put_string(output *output, const char *text) {
     put_bytes(output, "\"", 1);
 }
 
-static void put_field(output *output, const char *name, const char *text) {
+static void put_field(struct output *output, const char *name, const char *text) {
     put(output, "\"%s\":", name);
     put_string(output, text);
     put_bytes(output, ",", 1);
 }
 
 ambit_status ambit_census_write_json(const ambit_census *census, ambit_writer *write, void *user) {
-    output output = {write, user, AMBIT_OK};
+    struct output output = {write, user, AMBIT_OK};
     put_text(&output, "{\"rows\":[");
     for (size_t i = 0; i < census->used && !output.status; i++) {
         const ambit_census_row *row = &census->rows[i];

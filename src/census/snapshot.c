@@ -79,14 +79,14 @@ bool ambit__census_add(ambit_census *census, const ambit_census_row *one) {
     return true;
 }
 
-typedef struct taking {
+struct taking {
     ambit_census *census;
     int64_t now_ns;
     bool failed;
-} taking;
+};
 
 static void count_object(ambit__slab *slab, ambit__entry *entry, void *argument) {
-    taking *taking = argument;
+    struct taking *taking = argument;
     const ambit_site *site = ambit__load_acquire(&entry->site);
     if (!site || taking->failed) return; /* it went meanwhile */
     int64_t age_ns = taking->now_ns - ambit__load_relaxed(&entry->birth_ns);
@@ -129,7 +129,7 @@ void ambit__census_sort(ambit_census *census) {
 }
 
 ambit_status ambit_census_take(ambit_census **out) {
-    taking taking = {ambit__census_new(), ambit__clock_coarse(), false};
+    struct taking taking = {ambit__census_new(), ambit__clock_coarse(), false};
     *out = NULL;
     if (!taking.census) return AMBIT_EMEMORY;
     for (int kind = 0; kind < AMBIT_KIND_COUNT; kind++)

@@ -54,20 +54,20 @@ void ambit__slab_returned(uint32_t marks) {
         if (marks & 1u << kind) ambit__add_relaxed(&returned[kind], 1);
 }
 
-typedef struct check {
+struct check {
     ambit_verdict_hook *hook;
     void *user;
     int64_t now_ns;
     uint64_t given;
-} check;
+};
 
-typedef struct search {
+struct search {
     const void *kept;
     const ambit_site *keeper;
-} search;
+};
 
 static void look_for_keeper(ambit__slab *slab, ambit__entry *entry, void *argument) {
-    search *search = argument;
+    struct search *search = argument;
     ambit__facts facts = {0};
     slab->inspect(entry, &facts);
     if (facts.keeps == search->kept || facts.keeps_too == search->kept)
@@ -76,7 +76,7 @@ static void look_for_keeper(ambit__slab *slab, ambit__entry *entry, void *argume
 
 /* One who keeps the object. Holds are asked last, so that they win: they name the line to blame. */
 static const ambit_site *keeper_of(const ambit__entry *entry) {
-    search search = {entry, NULL};
+    struct search search = {entry, NULL};
     ambit__slab_walk(ambit__slab_of(AMBIT_KIND_CTX), look_for_keeper, &search);
     ambit__slab_walk(ambit__slab_of(AMBIT_KIND_HOLD), look_for_keeper, &search);
     return search.keeper;
@@ -107,7 +107,7 @@ static int64_t measure(ambit_verdict_kind kind, const ambit__facts *facts,
     return INT64_MIN;
 }
 
-static void judge_kind(check *check, ambit_verdict_kind kind, ambit__entry *entry,
+static void judge_kind(struct check *check, ambit_verdict_kind kind, ambit__entry *entry,
                        const ambit__facts *facts, ambit_verdict verdict) {
     uint32_t marks = ambit__load_relaxed(&entry->marks);
     verdict.limit = ambit__load_relaxed(&limits[kind]);
@@ -130,7 +130,7 @@ static void judge_kind(check *check, ambit_verdict_kind kind, ambit__entry *entr
 }
 
 static void judge(ambit__slab *slab, ambit__entry *entry, void *argument) {
-    check *check = argument;
+    struct check *check = argument;
     ambit__facts facts = {0};
     const ambit_site *site = ambit__load_acquire(&entry->site);
     int64_t birth_ns = ambit__load_relaxed(&entry->birth_ns);
@@ -149,7 +149,7 @@ static void judge(ambit__slab *slab, ambit__entry *entry, void *argument) {
 }
 
 uint64_t ambit_verdict_check(ambit_verdict_hook *hook, void *user) {
-    check check = {hook, user, ambit__clock_coarse(), 0};
+    struct check check = {hook, user, ambit__clock_coarse(), 0};
     ambit__mutex_lock(&checking);
     for (int kind = 0; kind < AMBIT_KIND_COUNT; kind++)
         ambit__slab_walk(ambit__slab_of((ambit_kind)kind), judge, &check);

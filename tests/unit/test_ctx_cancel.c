@@ -126,31 +126,31 @@ static void cancel_reaches_all_of_a_hundred_thousand(void **state) {
     free(children);
 }
 
-typedef struct order {
+struct order {
     int seen[3], count;
-} order;
-typedef struct order_node {
+};
+struct order_node {
     ambit_cancel node;
-    order *order;
+    struct order *order;
     int number;
-} order_node;
+};
 static void note_order(ambit_ctx *ctx, void *argument) {
     (void)ctx;
-    order_node *node = argument;
+    struct order_node *node = argument;
     node->order->seen[node->order->count++] = node->number;
 }
 
 /* go#51075 */
 static void ordered_children_end_in_reverse_order_of_opening(void **state) {
     (void)state;
-    order order = {{0}, 0};
-    order_node nodes[3] = {{{0}, &order, 0}, {{0}, &order, 1}, {{0}, &order, 2}};
+    struct order order = {{0}, 0};
+    struct order_node nodes[3] = {{{0}, &order, 0}, {{0}, &order, 1}, {{0}, &order, 2}};
     ambit_ctx *root = open_child(ambit_background()), *children[3];
     ambit_ctx_order_children(root);
     for (int i = 0; i < 3; i++) children[i] = open_child(root);
     int arming[3] = {1, 2, 0}; /* not the order of opening */
     for (int i = 0; i < 3; i++) {
-        order_node *node = &nodes[arming[i]];
+        struct order_node *node = &nodes[arming[i]];
         assert_ok(ambit_ctx_on_cancel(children[arming[i]], &node->node, note_order, node));
     }
     ambit_ctx_cancel(root, NULL);
@@ -192,13 +192,13 @@ static void detached_context_outlives_the_cancellation(void **state) {
     ambit_ctx_close(&detached);
 }
 
-typedef struct race {
+struct race {
     pthread_barrier_t start;
     ambit_ctx *ctx;
     const char *text;
-} race;
+};
 static void *cancel_after_start(void *argument) {
-    race *race = argument;
+    struct race *race = argument;
     pthread_barrier_wait(&race->start);
     ambit_ctx_cancel(race->ctx, "other thread");
     return NULL;
@@ -208,7 +208,7 @@ static void *cancel_after_start(void *argument) {
 static void opening_that_races_a_cancel_never_misses_it(void **state) {
     (void)state;
     for (int round = 0; round < 300; round++) {
-        race race = {.ctx = open_child(ambit_background())};
+        struct race race = {.ctx = open_child(ambit_background())};
         ambit_cancel node = {0};
         int ran = 0;
         pthread_t thread;

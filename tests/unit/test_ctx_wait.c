@@ -77,29 +77,29 @@ static void a_callback_may_close_its_context(void **state) {
     assert_int_equal(destroyed, 1);
 }
 
-typedef struct slow {
+struct slow {
     ambit_ctx *ctx;
     pthread_barrier_t inside;
     int finished;
     void *(*then)(struct slow *);
-} slow;
+};
 static void run_slowly(ambit_ctx *ctx, void *argument) {
     (void)ctx;
-    slow *slow = argument;
+    struct slow *slow = argument;
     pthread_barrier_wait(&slow->inside);
     struct timespec pause = {0, 20 * AMBIT_MILLISECOND};
     nanosleep(&pause, NULL);
     slow->finished = 1; /* plain: off_cancel and close must order it */
 }
 static void *cancel_slowly(void *argument) {
-    ambit_ctx_cancel(((slow *)argument)->ctx, NULL);
+    ambit_ctx_cancel(((struct slow *)argument)->ctx, NULL);
     return NULL;
 }
 
 /* GLib documents a dead lock here (disconnect-on-cancelled-callback-hangs). */
 static void off_cancel_waits_for_a_callback_elsewhere(void **state) {
     (void)state;
-    slow slow = {.ctx = open_child(ambit_background())};
+    struct slow slow = {.ctx = open_child(ambit_background())};
     ambit_cancel node = {0};
     ambit_hold *hold = NULL;
     pthread_t thread;
@@ -117,7 +117,7 @@ static void off_cancel_waits_for_a_callback_elsewhere(void **state) {
 
 static void close_waits_for_a_callback_elsewhere(void **state) {
     (void)state;
-    slow slow = {.ctx = open_child(ambit_background())};
+    struct slow slow = {.ctx = open_child(ambit_background())};
     ambit_ctx *owned = slow.ctx;
     ambit_cancel node = {0};
     pthread_t thread;
