@@ -35,8 +35,7 @@ static uint32_t hits;
 static uint32_t foreign;            /* reports that no pair explains */
 static char foreign_text[2 * NAME]; /* the first of them */
 
-/* ---- The line and the code ----------------------------------------------------------------------
- */
+/* ---- The line and the code ------------------------------------------------------------------- */
 
 /* Without stdio: it may be called with a sanitizer's locks held, beside any thread. */
 ORACLE_HIDDEN _Noreturn static void leave(int code, const char *text) {
@@ -56,8 +55,7 @@ void oracle_broken(const char *file, int line, const char *what) {
     leave(EXIT_MISSED, text);
 }
 
-/* ---- Start --------------------------------------------------------------------------------------
- */
+/* ---- Start ----------------------------------------------------------------------------------- */
 
 void oracle_start(int argc, char **argv) {
     struct timespec now;
@@ -94,8 +92,7 @@ uint64_t oracle_random(uint64_t *state) { /* splitmix64 */
     return z ^ (z >> 31);
 }
 
-/* ---- The stage ----------------------------------------------------------------------------------
- */
+/* ---- The stage ------------------------------------------------------------------------------- */
 
 ORACLE_HIDDEN void oracle_reach(uint32_t step) {
     uint32_t now = __atomic_load_n(&stage, __ATOMIC_ACQUIRE);
@@ -116,8 +113,7 @@ ORACLE_HIDDEN void oracle_wait(uint32_t step) {
 
 ORACLE_HIDDEN void oracle_hit(void) { __atomic_fetch_add(&hits, 1, __ATOMIC_RELAXED); }
 
-/* ---- ThreadSanitizer's reports ------------------------------------------------------------------
- */
+/* ---- ThreadSanitizer's reports --------------------------------------------------------------- */
 
 void oracle_expect_race(const char *one, const char *other) {
     if (!WRONG) return; /* a right half has no race to expect */
@@ -184,8 +180,7 @@ ORACLE_HIDDEN void __tsan_on_report(void *report) {
 }
 #endif
 
-/* ---- AddressSanitizer's reports -----------------------------------------------------------------
- */
+/* ---- AddressSanitizer's reports -------------------------------------------------------------- */
 
 static const char *address_kind, *address_function;
 
@@ -225,8 +220,7 @@ __attribute__((constructor)) static void watch_addresses(void) {
 #endif
 }
 
-/* ---- Memory -------------------------------------------------------------------------------------
- */
+/* ---- Memory ---------------------------------------------------------------------------------- */
 
 #if defined(ORACLE_TSAN) || defined(ORACLE_ASAN)
 size_t __sanitizer_get_current_allocated_bytes(void);
@@ -240,8 +234,7 @@ size_t oracle_heap_bytes(void) {
 #endif
 }
 
-/* ---- End ----------------------------------------------------------------------------------------
- */
+/* ---- End ------------------------------------------------------------------------------------- */
 
 /* NULL if all that was expected was reported and nothing else. */
 static const char *reports_differ(char *text, size_t size) {

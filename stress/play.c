@@ -68,8 +68,7 @@ static const char *half_name(const row *row) {
     return row->entry->torture ? row->wrong ? "mutant" : "torture" : row->wrong ? "wrong" : "right";
 }
 
-/* ---- The book -----------------------------------------------------------------------------------
- */
+/* ---- The book -------------------------------------------------------------------------------- */
 
 static void add_rows(const entry *entry, bool wrong) {
     char presets[32], *rest = presets;
@@ -103,8 +102,7 @@ static void read_book(void) {
     if (!entry_count) give_up("no such case", options.only ? options.only : options.book);
 }
 
-/* ---- One process --------------------------------------------------------------------------------
- */
+/* ---- One process ----------------------------------------------------------------------------- */
 
 /* Addresses are not randomised: the sanitizers of older compilers cannot map their shadow where
  * newer kernels may put things, and a report's addresses are the same in a replay. Where that is
@@ -191,8 +189,7 @@ static void judge(row *row, int status, const char *log) {
                  said ? " does not agree with its evidence" : " and no evidence");
 }
 
-/* ---- One row ------------------------------------------------------------------------------------
- */
+/* ---- One row --------------------------------------------------------------------------------- */
 
 /* A torture is told how long; a case is one shot, repeated with the next seed. */
 static void play_row(row *row) {
@@ -247,8 +244,7 @@ static bool play_case(row *first, row **end) {
     return passed;
 }
 
-/* ---- What comes out -----------------------------------------------------------------------------
- */
+/* ---- What comes out -------------------------------------------------------------------------- */
 
 static void write_table(void) {
     printf("\n%-20s %-8s %-5s %-7s %5s %8s  %s\n", "case", "half", "build", "verdict", "runs",
@@ -292,8 +288,7 @@ static void write_json(void) {
     if (fclose(file)) give_up("cannot write", options.json);
 }
 
-/* ---- Start --------------------------------------------------------------------------------------
- */
+/* ---- Start ----------------------------------------------------------------------------------- */
 
 static void read_options(int argc, char **argv) {
     struct timespec time;

@@ -62,8 +62,7 @@ const ambit_census_row *ambit_census_row_at(const ambit_census *census, size_t i
 uint64_t ambit_census_count(const ambit_census *census, ambit_kind kind);
 uint64_t ambit_census_bytes(const ambit_census *census, ambit_kind kind);
 
-/* ---- Writing ------------------------------------------------------------------------------------
- */
+/* ---- Writing --------------------------------------------------------------------------------- */
 
 /* Takes `length` bytes of text; anything but 0 stops the report, which then is AMBIT_EWRITE. */
 typedef int ambit_writer(const char *text, size_t length, void *user);
@@ -80,8 +79,7 @@ AMBIT_MUST_CHECK ambit_status ambit_census_write_growth(const ambit_census *befo
                                                         const ambit_census *after,
                                                         ambit_writer *write, void *user);
 
-/* ---- Verdicts -----------------------------------------------------------------------------------
- */
+/* ---- Verdicts -------------------------------------------------------------------------------- */
 
 typedef enum ambit_verdict_kind {
     AMBIT_VERDICT_OVERDUE = 0, /* open past its deadline by more than the limit (ns) */

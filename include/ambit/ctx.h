@@ -56,8 +56,7 @@ extern "C" {
 typedef struct ambit_ctx ambit_ctx;
 typedef struct ambit_hold ambit_hold;
 
-/* ---- Keys: static objects, compared by address, that carry the type of their value ------------
- */
+/* ---- Keys: static objects, compared by address, that carry the type of their value ----------- */
 
 typedef struct ambit_key {
     const char *name;
@@ -81,8 +80,7 @@ typedef struct ambit_key {
         T *type;                                                                                   \
     } name = {{#name, (uint32_t)sizeof(T), (uint32_t) __alignof__(T)}, NULL}
 
-/* ---- What ended a context ----------------------------------------------------------------------
- */
+/* ---- What ended a context -------------------------------------------------------------------- */
 
 /* A cause is copied by value and owns nothing: `text` must be static. */
 typedef struct ambit_cause {
@@ -92,8 +90,7 @@ typedef struct ambit_cause {
     int64_t value;          /* the canceller's own number */
 } ambit_cause;
 
-/* ---- Life cycle --------------------------------------------------------------------------------
- */
+/* ---- Life cycle ------------------------------------------------------------------------------ */
 
 /* The root of all contexts. It has no deadline, is never cancelled and takes no values.
  * Thread: any. Blocks: no. Cannot fail. */
@@ -152,8 +149,7 @@ void ambit_ctx_order_children(ambit_ctx *ctx);
 #define ambit_ctx_close(ctx) ambit_ctx_close_at((ctx), AMBIT_HERE)
 void ambit_ctx_close_at(ambit_ctx **ctx, const ambit_site *site);
 
-/* ---- Holding -----------------------------------------------------------------------------------
- */
+/* ---- Holding --------------------------------------------------------------------------------- */
 
 /* Keeps the memory and the values of `ctx` for the caller until the drop, and puts the caller's
  * line into the census. `*out` is NULL on failure. Thread: any that owns, borrows or holds it.
@@ -171,8 +167,7 @@ ambit_ctx *ambit_hold_ctx(const ambit_hold *hold);
 #define ambit_ctx_drop(hold) ambit_ctx_drop_at((hold), AMBIT_HERE)
 void ambit_ctx_drop_at(ambit_hold **hold, const ambit_site *site);
 
-/* ---- Cancellation ------------------------------------------------------------------------------
- */
+/* ---- Cancellation ---------------------------------------------------------------------------- */
 
 /* Ends `ctx` and everything below it. The first cause wins: of two cancels, and of a cancel and a
  * deadline that had passed before it. When it returns, ambit_ctx_err is not AMBIT_OK for the
@@ -200,8 +195,7 @@ int64_t ambit_ctx_deadline_ns(const ambit_ctx *ctx);
  * Thread: any, also from a signal handler. Blocks: no. Cannot fail. */
 static inline ambit_status ambit_ctx_err(const ambit_ctx *ctx);
 
-/* ---- Callbacks, waiting, file descriptors -------------------------------------------------------
- */
+/* ---- Callbacks, waiting, file descriptors ---------------------------------------------------- */
 
 typedef void ambit_cancel_fn(ambit_ctx *ctx, void *argument);
 
@@ -261,8 +255,7 @@ AMBIT_MUST_CHECK ambit_status ambit_ctx_sleep(ambit_ctx *ctx, int64_t duration_n
 #define ambit_ctx_fd(ctx, out) ambit_ctx_fd_at((ctx), (out), AMBIT_HERE)
 AMBIT_MUST_CHECK ambit_status ambit_ctx_fd_at(ambit_ctx *ctx, int *out, const ambit_site *site);
 
-/* ---- Values ------------------------------------------------------------------------------------
- */
+/* ---- Values ---------------------------------------------------------------------------------- */
 
 /* Copies `*value` (of the key's type) into the context. A value is set once and read-only after; a
  * child may shadow it. Values stay readable after cancellation, until close.
@@ -315,8 +308,7 @@ size_t ambit_ctx_bytes(const ambit_ctx *ctx); /* in use now */
  * Thread: any. Blocks: no. Cannot fail; idempotent. */
 void ambit_ctx_mark_long_lived(ambit_ctx *ctx);
 
-/* ---- The current context of a thread ------------------------------------------------------------
- */
+/* ---- The current context of a thread --------------------------------------------------------- */
 
 typedef struct ambit_binding {
     ambit_ctx *ctx;
@@ -341,8 +333,7 @@ ambit_ctx *ambit_ctx_current(void);
 ambit_binding *ambit_ctx_bind(ambit_binding *binding);
 void ambit_ctx_unbind(ambit_binding *binding);
 
-/* ---- At the end of a block ----------------------------------------------------------------------
- */
+/* ---- At the end of a block ------------------------------------------------------------------- */
 
 static inline void ambit_ctx_close_scope(ambit_ctx **ctx) {
     if (*ctx) ambit_ctx_close(ctx);

@@ -7,6 +7,7 @@
 
 static ambit_clock custom;
 static _Atomic(int) custom_set;
+static _Atomic(uint32_t) changes;
 
 static int64_t read_clock(clockid_t id) {
     struct timespec time;
@@ -17,6 +18,11 @@ static int64_t read_clock(clockid_t id) {
 int ambit__clock_is_custom(void) {
     /* Acquire pairs with the release in ambit_clock_set(): the struct stands before the flag. */
     return ambit__load_acquire(&custom_set);
+}
+
+uint32_t ambit__clock_changes(void) {
+    /* Acquire pairs with the release in ambit_clock_set(): who sees the change reads the new clock. */
+    return ambit__load_acquire(&changes);
 }
 
 int64_t ambit__clock_now(void) {
@@ -50,4 +56,6 @@ void ambit_clock_set(const ambit_clock *clock) {
     if (clock) custom = *clock;
     /* Release pairs with ambit__clock_is_custom(). */
     ambit__store_release(&custom_set, clock != NULL);
+    /* Release pairs with ambit__clock_changes(). */
+    ambit__store_release(&changes, ambit__load_relaxed(&changes) + 1);
 }

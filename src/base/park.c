@@ -39,9 +39,19 @@ void ambit__unpark(_Atomic(uint32_t) *word, uint32_t count) {
     (void)syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, count, NULL, NULL, 0);
 }
 
+static void pause_once(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ __volatile__("isb");
+#else
+    atomic_signal_fence(memory_order_seq_cst); /* keeps the loop a loop */
+#endif
+}
+
 void ambit__backoff(unsigned attempt) {
     if (attempt < 64) {
-        __builtin_ia32_pause();
+        pause_once();
         return;
     }
     /* The other thread is not running: give way. A sleep and not sched_yield, which does nothing

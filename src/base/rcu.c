@@ -1,11 +1,12 @@
 /* The shim over liburcu-memb 0.13.
  *
  * THREADSANITIZER sees no order in liburcu, which it does not instrument, and would report every
- * free after a grace period. The shim tells it exactly what a grace period orders and no more: read
- * unlock      releases `grace` synchronize      acquires `grace` when it returns call releases the
- * head; the callback acquires the head and `grace` Read lock acquires nothing: it would hide a
- * pointer that was published without order. liburcu's functions are called, not inlined, so that
- * its own words stay out of the instrumented code.
+ * free after a grace period. The shim tells it exactly what a grace period orders and no more:
+ *   read unlock   releases `grace`
+ *   synchronize   acquires `grace` when it returns
+ *   call          releases the head; the callback acquires the head and `grace`
+ * Read lock acquires nothing: it would hide a pointer that was published without order. liburcu's
+ * functions are called, not inlined, so that its own words stay out of the instrumented code.
  *
  * FORK. liburcu's handlers pause its worker; nothing of liburcu's guards its list of readers, so
  * every call that walks or changes that list is made under `gate` as a reader, and fork() takes it
@@ -67,8 +68,7 @@ static void expect(bool holds, const char *function, const char *message) {
 
 static bool in_section(void) { return registered && urcu_memb_read_ongoing() != 0; }
 
-/* ---- Fork ---------------------------------------------------------------------------------------
- */
+/* ---- Fork ------------------------------------------------------------------------------------ */
 
 static sigset_t block_signals(void) {
     sigset_t all;
@@ -108,8 +108,7 @@ static void after_fork_in_child(void) {
     restore_signals(old);
 }
 
-/* ---- Start --------------------------------------------------------------------------------------
- */
+/* ---- Start ----------------------------------------------------------------------------------- */
 
 static void nothing(void *argument) { (void)argument; }
 
@@ -170,8 +169,7 @@ ambit_status ambit__rcu_register(void) {
     return AMBIT_OK;
 }
 
-/* ---- Readers ------------------------------------------------------------------------------------
- */
+/* ---- Readers --------------------------------------------------------------------------------- */
 
 void ambit__rcu_read_lock(void) {
     expect(registered, "ambit__rcu_read_lock", "expected a registered thread");
@@ -184,8 +182,7 @@ void ambit__rcu_read_unlock(void) {
     urcu_memb_read_unlock();
 }
 
-/* ---- Writers ------------------------------------------------------------------------------------
- */
+/* ---- Writers --------------------------------------------------------------------------------- */
 
 void ambit__rcu_synchronize(void) {
     expect(!in_section(), "ambit__rcu_synchronize",

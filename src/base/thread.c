@@ -1,15 +1,18 @@
-/* Thread records. The registry's mutex is taken when a thread comes and when it goes, never
- * between. */
+/* Thread records. The registry's lock is taken when a thread comes and when it goes, never between.
+ *
+ * It is held across fork(), so that the child finds the lists whole. The records of threads that did
+ * not come along are marked dead there but not handed on: such a thread may have been in the middle
+ * of its caches. */
 #define _GNU_SOURCE
 #include "base/thread.h"
 
 #include <linux/membarrier.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/bug.h"
 #include "base/fault.h"
 #include "base/memory.h"
 #include "base/park.h"
@@ -22,18 +25,25 @@ static _Thread_local uint32_t thread_id;
 
 static ambit__mutex registry;
 static _Atomic(ambit__thread *) records; /* newest first; only ever added to */
-static ambit__thread *free_records;      /* under `registry` */
-static uint32_t record_count;            /* under `registry` */
+static ambit__thread *free_records AMBIT__GUARDED_BY(registry);
+static uint32_t record_count AMBIT__GUARDED_BY(registry);
+/* Added to under `registry`; what stands below the count does not change. */
 static void (*exit_hooks[HOOKS])(ambit__thread *);
-static unsigned exit_hook_count;
+static _Atomic(uint32_t) exit_hook_count;
 static void (*fork_hooks[HOOKS])(void);
-static unsigned fork_hook_count;
+static _Atomic(uint32_t) fork_hook_count;
 static pthread_key_t exit_key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static bool key_made;
+/* Fixed since the last fork: the number that the forking thread keeps, and its new one. */
+static uint32_t kept_id, spare_id;
+
+static void run_exit_hooks(ambit__thread *thread) {
+    /* Acquire pairs with the release in ambit__thread_on_exit(). */
+    for (uint32_t i = ambit__load_acquire(&exit_hook_count); i-- > 0;) exit_hooks[i](thread);
+}
 
 static void give_back(ambit__thread *thread) {
-    for (unsigned i = exit_hook_count; i-- > 0;) exit_hooks[i](thread);
     ambit__thread_record = NULL;
     ambit__mutex_lock(&registry);
     ambit__store_relaxed(&thread->alive, 0);
@@ -46,16 +56,28 @@ static void give_back(ambit__thread *thread) {
  * contexts, find the record in place. What comes later registers again. */
 static void thread_ends(void *record) {
     if (exit_rounds++ < EXIT_ROUNDS && !pthread_setspecific(exit_key, record)) return;
+    run_exit_hooks(record);
     give_back(record);
 }
 
-static void run_fork_hooks(void) {
-    for (unsigned i = 0; i < fork_hook_count; i++) fork_hooks[i]();
+AMBIT__UNCHECKED static void before_fork(void) { ambit__mutex_lock(&registry); }
+AMBIT__UNCHECKED static void after_fork_in_parent(void) { ambit__mutex_unlock(&registry); }
+
+AMBIT__UNCHECKED static void after_fork_in_child(void) {
+    /* Alone: nobody else reads or writes any of this. */
+    kept_id = thread_id;
+    spare_id = (uint32_t)syscall(SYS_gettid);
+    for (ambit__thread *at = ambit__load_relaxed(&records); at; at = at->next)
+        if (at != ambit__thread_record) ambit__store_relaxed(&at->alive, 0);
+    ambit__mutex_unlock(&registry);
+    uint32_t count = ambit__load_relaxed(&fork_hook_count);
+    for (uint32_t i = 0; i < count; i++) fork_hooks[i]();
 }
 
+/* glibc allocates for the 49th handler only; without handlers fork() is as unsafe as without us. */
 static void start(void) {
     key_made = !pthread_key_create(&exit_key, thread_ends);
-    (void)pthread_atfork(NULL, NULL, run_fork_hooks);
+    (void)pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
 static ambit__thread *take_record(void) {
@@ -88,35 +110,48 @@ ambit__thread *ambit__thread_register(void) {
 }
 
 uint32_t ambit__thread_id(void) {
-    if (ambit__unlikely(!thread_id)) thread_id = (uint32_t)syscall(SYS_gettid);
+    if (ambit__unlikely(!thread_id)) {
+        (void)pthread_once(&once, start); /* for the fork handler */
+        thread_id = (uint32_t)syscall(SYS_gettid);
+        /* After a fork the forking thread goes on under its old number, by which others may know
+         * it. Should the kernel give that to a new thread, there is the one it does not use. */
+        if (thread_id == kept_id) thread_id = spare_id;
+    }
     return thread_id;
 }
 
+/* Acquire pairs with the release in take_record(). */
 ambit__thread *ambit__thread_records(void) { return ambit__load_acquire(&records); }
 
 void ambit__thread_on_exit(void (*hook)(ambit__thread *thread)) {
-    if (exit_hook_count == HOOKS) abort();
-    exit_hooks[exit_hook_count++] = hook;
+    ambit__mutex_lock(&registry);
+    uint32_t count = ambit__load_relaxed(&exit_hook_count);
+    if (count < HOOKS) {
+        exit_hooks[count] = hook;
+        /* Release pairs with the acquire in run_exit_hooks(). */
+        ambit__store_release(&exit_hook_count, count + 1);
+    }
+    ambit__mutex_unlock(&registry);
+    if (count == HOOKS) ambit__bug(__func__, "expected at most 8 hooks", NULL, NULL);
 }
 
 void ambit__on_fork(void (*child)(void)) {
     (void)pthread_once(&once, start);
-    if (fork_hook_count == HOOKS) abort();
-    fork_hooks[fork_hook_count++] = child;
+    ambit__mutex_lock(&registry); /* held by a fork, which therefore sees the hook whole */
+    uint32_t count = ambit__load_relaxed(&fork_hook_count);
+    if (count < HOOKS) {
+        fork_hooks[count] = child;
+        ambit__store_relaxed(&fork_hook_count, count + 1);
+    }
+    ambit__mutex_unlock(&registry);
+    if (count == HOOKS) ambit__bug(__func__, "expected at most 8 hooks", NULL, NULL);
 }
 
-/* ---- Threads of ambit's own ---------------------------------------------------------------------
- */
-
-typedef struct start_arguments {
-    void (*run)(void *);
-    void *argument;
-} start_arguments;
+/* ---- Threads of ambit's own ------------------------------------------------------------------ */
 
 static void *run_worker(void *given) {
-    start_arguments start_with = *(start_arguments *)given;
-    ambit__release(given, sizeof start_with, _Alignof(start_arguments));
-    start_with.run(start_with.argument);
+    ambit__worker *worker = given;
+    worker->run(worker->argument);
     return NULL;
 }
 
@@ -125,32 +160,33 @@ ambit_status ambit__worker_start(ambit__worker *worker, const char *name, void (
     sigset_t all, before;
     pthread_t thread;
     if (ambit__fault_hit(AMBIT__FAULT_THREAD)) return AMBIT_ETHREAD;
-    start_arguments *given = ambit__allocate(sizeof *given, _Alignof(start_arguments));
-    if (!given) return AMBIT_EMEMORY;
-    *given = (start_arguments){run, argument};
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&thread, NULL, run_worker, given);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (failed) {
-        ambit__release(given, sizeof *given, _Alignof(start_arguments));
-        return AMBIT_ETHREAD;
-    }
-    (void)pthread_setname_np(thread, name);
+    worker->run = run;
+    worker->argument = argument;
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    int failed = pthread_create(&thread, NULL, run_worker, worker);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (failed) return AMBIT_ETHREAD;
+    (void)pthread_setname_np(thread,
+                             name); /* it can be joined, so it is there; for debuggers only */
     worker->handle = thread;
     return AMBIT_OK;
 }
 
-void ambit__worker_join(ambit__worker *worker) { (void)pthread_join(worker->handle, NULL); }
+void ambit__worker_join(ambit__worker *worker) {
+    if (pthread_join(worker->handle, NULL))
+        ambit__bug(__func__, "expected another thread, not joined yet", NULL, NULL);
+}
+
 void ambit__worker_detach(ambit__worker *worker) { (void)pthread_detach(worker->handle); }
 
-/* ---- Barriers -----------------------------------------------------------------------------------
- */
+/* ---- Barriers -------------------------------------------------------------------------------- */
 
 bool ambit__heavy_barrier_works(void) {
     return syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
 }
 
+/* The kernel refuses it to a process that has not registered, so the answer is true to the effect. */
 bool ambit__heavy_barrier(void) {
     return syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
 }

@@ -30,7 +30,7 @@ typedef struct ambit__thread {
     struct ambit__thread *next; /* all records, newest first */
     /* under the registry's lock */
     struct ambit__thread *next_free;
-    /* any thread */
+    /* any thread; 0 as well for a thread that did not come along in a fork() */
     _Atomic(uint32_t) alive;
 } ambit__thread;
 
@@ -45,19 +45,23 @@ static inline ambit__thread *ambit__thread_self(void) {
     return ambit__likely(self != NULL) ? self : ambit__thread_register();
 }
 
-/* A number that no other living thread has, never 0; works without memory. */
+/* A number that no other living thread of this process has, never 0, and the same before and after
+ * fork(); works without memory. */
 uint32_t ambit__thread_id(void);
 
 /* All records, to be followed by `next`. */
 ambit__thread *ambit__thread_records(void);
 
-/* Called on a thread that ends, before its record is handed on, newest hook first. At most 8. */
+/* Called on a thread that ends, before its record is handed on, newest hook first. At most 8. Two
+ * rounds of pthread destructors have passed by then, so those of the program come before it. */
 void ambit__thread_on_exit(void (*hook)(ambit__thread *thread));
 
-/* Starts a thread that blocks all signals. `name` has at most 15 letters. AMBIT_OK, AMBIT_ETHREAD.
- */
+/* Starts a thread that blocks all signals, without allocating. `name` has at most 15 letters. The
+ * struct stays where it is until the thread was joined, or runs. AMBIT_OK, AMBIT_ETHREAD. */
 typedef struct ambit__worker {
     unsigned long handle;
+    void (*run)(void *);
+    void *argument;
 } ambit__worker;
 ambit_status ambit__worker_start(ambit__worker *worker, const char *name, void (*run)(void *),
                                  void *argument);

@@ -42,8 +42,7 @@ static void put_site(struct output *output, const ambit_site *site) {
     put_text(output, "()\n");
 }
 
-/* ---- Text ---------------------------------------------------------------------------------------
- */
+/* ---- Text ------------------------------------------------------------------------------------ */
 
 ambit_status ambit_census_write_text(const ambit_census *census, ambit_writer *write, void *user) {
     struct output output = {write, user, AMBIT_OK};
@@ -104,8 +103,7 @@ ambit_status ambit_census_write_growth(const ambit_census *before, const ambit_c
     return output.status;
 }
 
-/* ---- JSON (RFC 8259) ----------------------------------------------------------------------------
- */
+/* ---- JSON (RFC 8259) ------------------------------------------------------------------------- */
 
 static void put_string(struct output *output, const char *text) {
     put_bytes(output, "\"", 1);

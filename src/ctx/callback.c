@@ -77,8 +77,7 @@ ambit_removal ambit_ctx_off_cancel(ambit_ctx *ctx, ambit_cancel *node) {
     return running || state == AMBIT__NODE_DONE ? AMBIT_ALREADY_RAN : AMBIT_REMOVED;
 }
 
-/* ---- Blocked threads ----------------------------------------------------------------------------
- */
+/* ---- Blocked threads ------------------------------------------------------------------------- */
 
 static void wake(ambit_ctx *ctx, void *argument) {
     (void)ctx;
@@ -108,8 +107,7 @@ ambit_status ambit_ctx_sleep(ambit_ctx *ctx, int64_t duration_ns) {
 
 ambit_status ambit_ctx_wait(ambit_ctx *ctx) { return ambit_ctx_sleep_until(ctx, AMBIT_NEVER); }
 
-/* ---- Descriptors --------------------------------------------------------------------------------
- */
+/* ---- Descriptors ----------------------------------------------------------------------------- */
 
 static void make_readable(ambit_ctx *ctx, void *argument) {
     (void)argument;

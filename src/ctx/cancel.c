@@ -97,8 +97,7 @@ ambit_cause ambit_ctx_cause(const ambit_ctx *ctx) {
     return settled(ctx, now_ns);
 }
 
-/* ---- Delivery -----------------------------------------------------------------------------------
- */
+/* ---- Delivery -------------------------------------------------------------------------------- */
 
 void ambit__cancel_run(ambit_cancel *node) {
     unsigned char gone = 0;

@@ -113,8 +113,7 @@ void ambit_ctx_close_at(ambit_ctx **pointer, const ambit_site *site) {
         close_shared(ctx, site);
 }
 
-/* ---- Holds --------------------------------------------------------------------------------------
- */
+/* ---- Holds ----------------------------------------------------------------------------------- */
 
 static void inspect(const ambit__entry *entry, ambit__facts *facts) {
     const ambit_hold *hold = (const ambit_hold *)(const void *)entry;

@@ -13,14 +13,22 @@
 
 static _Atomic(ambit__wheel *) wheels; /* newest first; only ever added to */
 static _Atomic(uint32_t) doorbell;
-static _Atomic(uint32_t) running; /* the service takes timers */
 static _Atomic(uint32_t) epoch;
 static ambit__mutex life; /* start, stop, and pushing a wheel */
-static _Atomic(uint32_t) stop_wanted;
-static ambit__worker worker; /* under `life` */
-static bool worker_started;  /* under `life`: to be joined */
-static bool fork_hook_set;   /* under `life` */
-static _Atomic(uint32_t) service_thread;
+/* The service's life, changed under `life`:
+ *   NONE -> RUNNING     start
+ *   RUNNING -> ASKED    stop
+ *   ASKED -> RUNNING    start, before the service has seen the question: it goes on
+ *   ASKED -> ENDED      the service; it fires nothing from here on
+ *   ENDED -> NONE       start or stop, after joining it
+ * A stop waits, without the lock, until its question (`asks`) is answered, so a function that runs
+ * meanwhile may arm: it finds ASKED, and neither waits for nor joins its own thread. */
+enum { NONE, RUNNING, ASKED, ENDED };
+static _Atomic(uint32_t) state_of_service;
+static _Atomic(uint32_t) asks, answered; /* stored under `life` */
+static ambit__worker worker;             /* under `life` */
+static bool fork_hook_set;               /* under `life` */
+static _Thread_local bool serving;
 static _Atomic(uint64_t) fired_count;
 static _Atomic(int64_t) lateness_max_ns, lateness_sum_ns;
 
@@ -30,12 +38,14 @@ static void ring(void) {
     ambit__unpark(&doorbell, 1);
 }
 
-/* ---- Firing -------------------------------------------------------------------------------------
- */
+/* ---- Firing ---------------------------------------------------------------------------------- */
 
 static void note_lateness(int64_t late_ns) {
+    int64_t sum_ns = ambit__load_relaxed(&lateness_sum_ns);
+    if (late_ns < 0) late_ns = 0;                                   /* a clock that stepped back */
+    if (late_ns > INT64_MAX - sum_ns) sum_ns = INT64_MAX - late_ns; /* a clock that leapt */
     ambit__bump_relaxed(&fired_count, 1); /* one service thread at a time writes these */
-    ambit__bump_relaxed(&lateness_sum_ns, late_ns);
+    ambit__store_relaxed(&lateness_sum_ns, sum_ns + late_ns);
     if (late_ns > ambit__load_relaxed(&lateness_max_ns))
         ambit__store_relaxed(&lateness_max_ns, late_ns);
 }
@@ -70,82 +80,133 @@ static bool fire_one(ambit__wheel *wheel) {
     return true;
 }
 
+/* Somebody asks the service to end, or this is the child of a fork from inside a function. */
+static bool must_look(uint32_t mine) {
+    /* Relaxed: hints to take the lock; the doorbell was rung after they were stored. */
+    return ambit__load_relaxed(&asks) != ambit__load_relaxed(&answered) ||
+           ambit__load_relaxed(&epoch) != mine;
+}
+
+/* Answers those who ask. True if the service has to end. */
+static bool leave(uint32_t mine) {
+    if (ambit__likely(!must_look(mine))) return false;
+    if (ambit__load_relaxed(&epoch) != mine) return true;
+    ambit__mutex_lock(&life);
+    bool ends = ambit__load_relaxed(&state_of_service) == ASKED;
+    if (ends) ambit__store_relaxed(&state_of_service, ENDED);
+    /* Release pairs with the acquire in wait_answered(). */
+    ambit__store_release(&answered, ambit__load_relaxed(&asks));
+    ambit__mutex_unlock(&life);
+    ambit__unpark(&answered, AMBIT__ALL);
+    return ends;
+}
+
+/* Under the wheel's lock. True if the clock may read less than it did: another was put in place, or a
+ * program's own was set back while the wheel was empty. */
+static bool follow_clock(ambit__wheel *wheel) {
+    uint32_t changes = ambit__clock_changes();
+    if (ambit__likely(wheel->clock == changes) &&
+        ambit__likely(wheel->armed || !ambit__clock_is_custom()))
+        return false;
+    ambit__wheel_move(wheel, ambit__clock_now());
+    wheel->clock = changes;
+    return true;
+}
+
 /* One pass over one wheel; returns the tick at which it has to be looked at again. */
-static int64_t serve_wheel(ambit__wheel *wheel) {
+static int64_t serve_wheel(ambit__wheel *wheel, uint32_t mine) {
     ambit__spin_lock(&wheel->lock);
+    (void)follow_clock(wheel);
     ambit__wheel_advance(wheel, ambit__clock_now());
     ambit__spin_unlock(&wheel->lock);
-    while (!ambit__load_relaxed(&stop_wanted) && fire_one(wheel)) {
+    while (!must_look(mine) && fire_one(wheel)) {
     }
+    if (must_look(mine)) return 0; /* a look at once; a wheel of before a fork is not touched */
     ambit__spin_lock(&wheel->lock);
     int64_t next = wheel->wake_tick = ambit__wheel_next(wheel);
     ambit__spin_unlock(&wheel->lock);
     return next;
 }
 
-static void serve(void *unused) {
-    (void)unused;
-    ambit__store_relaxed(&service_thread, ambit__thread_id());
-    while (!ambit__load_acquire(&stop_wanted)) {
+static void serve(void *argument) {
+    uint32_t mine = (uint32_t)(uintptr_t)argument;
+    serving = true;
+    while (!leave(mine)) {
         uint32_t rung = ambit__load_acquire(&doorbell);
         int64_t next = AMBIT__TICK_NEVER;
-        for (ambit__wheel *wheel = ambit__load_acquire(&wheels); wheel; wheel = wheel->next) {
-            int64_t tick = serve_wheel(wheel);
+        ambit__wheel *wheel = ambit__load_acquire(&wheels);
+        for (; wheel && !must_look(mine); wheel = wheel->next) {
+            int64_t tick = serve_wheel(wheel, mine);
             if (tick < next) next = tick;
         }
         int64_t until_ns = next == AMBIT__TICK_NEVER ? AMBIT_NEVER : ambit__tick_ns(next);
-        if (!ambit__load_acquire(&stop_wanted)) (void)ambit__park_until(&doorbell, rung, until_ns);
+        if (!must_look(mine)) (void)ambit__park_until(&doorbell, rung, until_ns);
     }
-    ambit__store_relaxed(&service_thread, 0);
 }
 
-/* ---- Start, stop, fork --------------------------------------------------------------------------
- */
+/* ---- Start, stop, fork ----------------------------------------------------------------------- */
 
 static void forget_parent(void) {
     ambit__add_relaxed(&epoch, 1);
-    ambit__store_relaxed(&running, 0);
-    ambit__store_relaxed(&stop_wanted, 0);
+    ambit__store_relaxed(&state_of_service, NONE);
+    ambit__store_relaxed(&answered, ambit__load_relaxed(&asks));
     ambit__store_relaxed(&life.state, 0);
-    worker_started = false;
+    serving = false;
     for (ambit__wheel *wheel = ambit__load_relaxed(&wheels); wheel; wheel = wheel->next)
         ambit__wheel_init(wheel, ambit__clock_now());
 }
 
-static ambit_status start_service(void) {
-    ambit_status status = AMBIT_OK;
-    ambit__mutex_lock(&life);
-    if (!ambit__load_relaxed(&running)) {
-        if (!fork_hook_set) {
-            ambit__on_fork(forget_parent);
-            fork_hook_set = true;
-        }
-        if (worker_started) { /* it was asked to stop from inside, and goes */
-            ambit__worker_join(&worker);
-            worker_started = false;
-        }
-        ambit__store_relaxed(&stop_wanted, 0);
-        status = ambit__worker_start(&worker, "ambit-timer", serve, NULL);
-        worker_started = !status;
-        /* Release pairs with the acquire in ambit__timer_node_arm(). */
-        ambit__store_release(&running, status ? 0u : 1u);
+static void join_ended(void) AMBIT__REQUIRES(&life) {
+    if (ambit__load_relaxed(&state_of_service) != ENDED) return;
+    ambit__worker_join(&worker);
+    ambit__store_relaxed(&state_of_service, NONE);
+}
+
+static ambit_status start_locked(void) AMBIT__REQUIRES(&life) {
+    if (!fork_hook_set) ambit__on_fork(forget_parent);
+    fork_hook_set = true;
+    join_ended();
+    if (ambit__load_relaxed(&state_of_service) == NONE) {
+        void *mine = (void *)(uintptr_t)ambit__load_relaxed(&epoch);
+        ambit_status status = ambit__worker_start(&worker, "ambit-timer", serve, mine);
+        if (status) return status;
     }
+    /* Release pairs with the acquire in ambit__timer_node_arm(). */
+    ambit__store_release(&state_of_service, RUNNING);
+    return AMBIT_OK;
+}
+
+static ambit_status start_service(void) {
+    ambit__mutex_lock(&life);
+    ambit_status status = start_locked();
     ambit__mutex_unlock(&life);
     return status;
 }
 
-void ambit_timer_stop(void) {
-    bool here = ambit__load_relaxed(&service_thread) == ambit__thread_id();
-    ambit__mutex_lock(&life);
-    if (worker_started) {
-        ambit__store_release(&running, 0);
-        ambit__store_release(&stop_wanted, 1);
-        ring();
-        if (!here) {
-            ambit__worker_join(&worker);
-            worker_started = false;
-        }
+static void wait_answered(uint32_t ask) {
+    for (;;) {
+        /* Acquire pairs with the release in leave(). */
+        uint32_t seen = ambit__load_acquire(&answered);
+        if ((int32_t)(seen - ask) >= 0) return;
+        (void)ambit__park_until(&answered, seen, AMBIT_NEVER);
     }
+}
+
+void ambit_timer_stop(void) {
+    uint32_t ask = 0;
+    ambit__mutex_lock(&life);
+    uint32_t state = ambit__load_relaxed(&state_of_service);
+    bool asked = state == RUNNING || state == ASKED;
+    if (asked) {
+        ambit__store_relaxed(&state_of_service, ASKED);
+        ask = ambit__add_relaxed(&asks, 1) + 1;
+    }
+    ambit__mutex_unlock(&life);
+    if (asked) ring();
+    if (serving) return;
+    if (asked) wait_answered(ask);
+    ambit__mutex_lock(&life);
+    join_ended();
     ambit__mutex_unlock(&life);
 }
 
@@ -153,6 +214,7 @@ static ambit__wheel *wheel_of(ambit__thread *self) {
     if (ambit__likely(self->timer_wheel != NULL)) return self->timer_wheel;
     ambit__wheel *wheel = ambit__allocate(sizeof *wheel, 64);
     if (!wheel) return NULL;
+    wheel->clock = ambit__clock_changes(); /* first: the clock is that one or a later one */
     ambit__wheel_init(wheel, ambit__clock_now());
     ambit__mutex_lock(&life);
     wheel->next = ambit__load_relaxed(&wheels);
@@ -162,15 +224,14 @@ static ambit__wheel *wheel_of(ambit__thread *self) {
     return self->timer_wheel = wheel;
 }
 
-/* ---- Arm and disarm -----------------------------------------------------------------------------
- */
+/* ---- Arm and disarm -------------------------------------------------------------------------- */
 
 ambit_status ambit__timer_node_arm(ambit__timer_node *node, int64_t deadline_ns,
                                    void (*fire)(ambit__timer_node *node)) {
     ambit__thread *self = ambit__thread_self();
     ambit__wheel *wheel = self ? wheel_of(self) : NULL;
     if (ambit__unlikely(!wheel)) return AMBIT_EMEMORY;
-    if (ambit__unlikely(!ambit__load_acquire(&running))) {
+    if (ambit__unlikely(ambit__load_acquire(&state_of_service) != RUNNING)) {
         ambit_status status = start_service();
         if (status) return status;
     }
@@ -182,8 +243,9 @@ ambit_status ambit__timer_node_arm(ambit__timer_node *node, int64_t deadline_ns,
     /* Release pairs with the acquire in disarm(): who sees it armed sees in which wheel, and waits
      * there for the lock. */
     ambit__store_release(&node->state, AMBIT__TIMER_ARMED);
+    bool anew = follow_clock(wheel);
     int64_t tick = ambit__wheel_insert(wheel, node);
-    bool sooner = tick < wheel->wake_tick;
+    bool sooner = anew || tick < wheel->wake_tick;
     if (sooner) wheel->wake_tick = tick;
     ambit__spin_unlock(&wheel->lock);
     if (ambit__unlikely(sooner)) ring();
@@ -235,11 +297,12 @@ ambit_disarm ambit__timer_node_disarm_generation(ambit__timer_node *node, uint64
 }
 
 void ambit_timer_stats_read(ambit_timer_stats *stats) {
+    uint32_t state = ambit__load_relaxed(&state_of_service);
     *stats = (ambit_timer_stats){
         .fired = ambit__load_relaxed(&fired_count),
         .lateness_max_ns = ambit__load_relaxed(&lateness_max_ns),
         .lateness_sum_ns = ambit__load_relaxed(&lateness_sum_ns),
-        .thread_running = ambit__load_relaxed(&running) != 0,
+        .thread_running = state == RUNNING || state == ASKED,
     };
     for (ambit__wheel *wheel = ambit__load_acquire(&wheels); wheel; wheel = wheel->next) {
         ambit__spin_lock(&wheel->lock);

@@ -77,6 +77,33 @@ int64_t ambit__wheel_next(const ambit__wheel *wheel) {
     return AMBIT__TICK_NEVER;
 }
 
+/* All nodes in slots, as a chain by `next` that ends with NULL; the slots are empty after it. */
+static ambit__timer_link *empty_slots(ambit__wheel *wheel) {
+    ambit__timer_link *chain = NULL;
+    for (unsigned level = 0; level < AMBIT__LEVELS; level++) {
+        for (unsigned slot = 0; slot < AMBIT__SLOTS; slot++) {
+            ambit__timer_link *head = &wheel->slots[level][slot];
+            for (ambit__timer_link *at = head->next, *next; at != head; at = next) {
+                next = at->next;
+                at->next = chain;
+                chain = at;
+            }
+            link_init(head);
+        }
+        wheel->used[level] = 0;
+    }
+    return chain;
+}
+
+void ambit__wheel_move(ambit__wheel *wheel, int64_t now_ns) {
+    ambit__timer_link *at = wheel->armed ? empty_slots(wheel) : NULL;
+    wheel->tick = now_ns > 0 ? now_ns / TICK_NS : 0;
+    for (ambit__timer_link *next; at; at = next) {
+        next = at->next;
+        (void)place(wheel, (ambit__timer_node *)(void *)at);
+    }
+}
+
 /* Empties the slot that begins at the wheel's tick: what is due goes to the due list, the rest to
  * lower levels. */
 static void open_slot(ambit__wheel *wheel, unsigned level, unsigned slot) {

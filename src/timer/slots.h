@@ -22,6 +22,7 @@ typedef struct ambit__wheel {
     int64_t tick;      /* everything up to here has been taken out */
     int64_t wake_tick; /* the service looks again at this tick, or was told to */
     uint64_t armed;
+    uint32_t clock;               /* ambit__clock_changes() when `tick` was set */
     uint64_t used[AMBIT__LEVELS]; /* a bit for each slot that holds a node */
     ambit__timer_link slots[AMBIT__LEVELS][AMBIT__SLOTS];
     ambit__timer_link due;
@@ -31,6 +32,8 @@ void ambit__wheel_init(ambit__wheel *wheel, int64_t now_ns);
 /* All with the lock held. Insert returns the tick at which the node has to be looked at next. */
 int64_t ambit__wheel_insert(ambit__wheel *wheel, ambit__timer_node *node);
 void ambit__wheel_remove(ambit__wheel *wheel, ambit__timer_node *node);
+/* Sets the wheel by another clock, which may read less: every node in a slot is placed anew. */
+void ambit__wheel_move(ambit__wheel *wheel, int64_t now_ns);
 /* Moves what is due at `now_ns` to the due list. */
 void ambit__wheel_advance(ambit__wheel *wheel, int64_t now_ns);
 /* The next tick at which advancing does something; AMBIT__TICK_NEVER if the wheel is empty. */

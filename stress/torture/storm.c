@@ -48,8 +48,7 @@ static void check(bool promise) {
     if (!promise) add(&broken);
 }
 
-/* ---- What contexts carry ------------------------------------------------------------------------
- */
+/* ---- What contexts carry --------------------------------------------------------------------- */
 
 static void payload_destroy(void *value) {
     payload *payload = value;
@@ -77,8 +76,7 @@ static void on_end(ambit_ctx *ctx, void *argument) {
     __atomic_fetch_add((unsigned *)argument, 1, __ATOMIC_RELAXED);
 }
 
-/* ---- Slots --------------------------------------------------------------------------------------
- */
+/* ---- Slots ----------------------------------------------------------------------------------- */
 
 static ambit_hold *take_hold(struct slot *slot) {
     ambit_hold *mine = NULL;
@@ -104,8 +102,7 @@ static void drop(ambit_hold **hold, uint64_t bits) {
     ambit_ctx_drop(hold);
 }
 
-/* ---- Steps --------------------------------------------------------------------------------------
- */
+/* ---- Steps ----------------------------------------------------------------------------------- */
 
 static void open_one(own *own, ambit_ctx *parent, ambit_ctx *other, uint64_t bits) {
     ambit_status status;
