@@ -39,15 +39,9 @@
 #include <stdint.h>
 
 #include "ambit/clock.h"
+#include "ambit/entry.h"
 #include "ambit/site.h"
 #include "ambit/status.h"
-
-#ifdef __cplusplus
-#define AMBIT__ATOMIC(T) T
-#else
-#include <stdatomic.h>
-#define AMBIT__ATOMIC(T) _Atomic(T)
-#endif
 
 #ifdef __cplusplus
 extern "C" {
@@ -211,6 +205,7 @@ typedef struct ambit_cancel {
     AMBIT__ATOMIC(uint32_t) state;
     uint32_t thread;
     unsigned char *gone;
+    uint32_t shard;
 } ambit_cancel;
 
 typedef enum ambit_removal {
@@ -265,7 +260,8 @@ AMBIT_MUST_CHECK ambit_status ambit_ctx_fd_at(ambit_ctx *ctx, int *out, const am
 #define ambit_ctx_put(ctx, typed_key, value)                                                       \
     (__extension__({                                                                               \
         const __typeof__(*(typed_key)->type) *ambit_put_value_ = (value);                          \
-        ambit_ctx_put_bytes((ctx), &(typed_key)->key, ambit_put_value_, (typed_key)->key.bytes);   \
+        ambit__ctx_put((ctx), &(typed_key)->key, ambit_put_value_, sizeof *ambit_put_value_,       \
+                       __alignof__(*ambit_put_value_));                                            \
     }))
 AMBIT_MUST_CHECK ambit_status ambit_ctx_put_bytes(ambit_ctx *ctx, const ambit_key *key,
                                                   const void *value, size_t bytes);
@@ -276,7 +272,7 @@ AMBIT_MUST_CHECK ambit_status ambit_ctx_put_bytes(ambit_ctx *ctx, const ambit_ke
 #define ambit_ctx_own(ctx, typed_key, value, bytes, destroy)                                       \
     (__extension__({                                                                               \
         __typeof__(*(typed_key)->type) *ambit_own_value_ = (value);                                \
-        ambit_ctx_own_pointer((ctx), &(typed_key)->key, ambit_own_value_, (bytes), (destroy));     \
+        ambit__ctx_own((ctx), &(typed_key)->key, ambit_own_value_, (bytes), (destroy));            \
     }))
 AMBIT_MUST_CHECK ambit_status ambit_ctx_own_pointer(ambit_ctx *ctx, const ambit_key *key,
                                                     void *value, size_t bytes,
@@ -285,17 +281,17 @@ AMBIT_MUST_CHECK ambit_status ambit_ctx_own_pointer(ambit_ctx *ctx, const ambit_
 /* The nearest value for the key, in the context or above it; NULL if there is none.
  * Thread: any. Blocks: no. Owns: the context does. Cannot fail. */
 #define ambit_ctx_get(ctx, typed_key)                                                              \
-    ((const __typeof__(*(typed_key)->type) *)ambit_ctx_get_bytes((ctx), &(typed_key)->key, NULL))
+    ((const __typeof__(*(typed_key)->type) *)ambit__ctx_get((ctx), &(typed_key)->key))
 const void *ambit_ctx_get_bytes(const ambit_ctx *ctx, const ambit_key *key, size_t *bytes);
 
 /* Memory that lives as long as the context, aligned to 16 bytes, not cleared. NULL if there is none
  * or the budget would be exceeded. Thread: as put. Blocks: no. Owns: the context does. */
-void *ambit_ctx_alloc(ambit_ctx *ctx, size_t bytes);
+static inline void *ambit_ctx_alloc(ambit_ctx *ctx, size_t bytes);
 
 /* Has `run(argument)` called at the end, before those deferred earlier. A destructor may defer
  * more. Thread: as put. Blocks: no. Returns AMBIT_OK, AMBIT_EBUDGET, AMBIT_EMEMORY. */
-AMBIT_MUST_CHECK ambit_status ambit_ctx_defer(ambit_ctx *ctx, void (*run)(void *argument),
-                                              void *argument);
+AMBIT_MUST_CHECK static inline ambit_status
+ambit_ctx_defer(ambit_ctx *ctx, void (*run)(void *argument), void *argument);
 
 /* How many bytes put, own, alloc and defer may take together; children opened later inherit the
  * number. The background's is 1 MiB. Lowering it below what is in use only stops more.
@@ -346,46 +342,10 @@ static inline void ambit_ctx_drop_scope(ambit_hold **hold) {
 #define AMBIT_CTX_SCOPE __attribute__((cleanup(ambit_ctx_close_scope)))
 #define AMBIT_HOLD_SCOPE __attribute__((cleanup(ambit_ctx_drop_scope)))
 
-/* ---- Inside: shown so that ambit_ctx_err costs a few instructions
- * -------------------------------- */
-
-/* The first fields of every context. `state` is 0 while it lives, then its ambit_status, for good.
- */
-struct ambit__ctx_head {
-    uint64_t census[4]; /* what a walk reads; see census.h */
-    AMBIT__ATOMIC(uint32_t) state;
-    AMBIT__ATOMIC(uint32_t) depth;
-    AMBIT__ATOMIC(int64_t) deadline_ns; /* the earliest on the way to the root; constant */
-    const ambit_ctx *parent;            /* for cancellation; NULL under the background; constant */
-};
-
-#ifdef __cplusplus
-#define AMBIT__LOAD_ACQUIRE(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
-#define AMBIT__LOAD_RELAXED(p) __atomic_load_n((p), __ATOMIC_RELAXED)
-#else
-#define AMBIT__LOAD_ACQUIRE(p) atomic_load_explicit((p), memory_order_acquire)
-#define AMBIT__LOAD_RELAXED(p) atomic_load_explicit((p), memory_order_relaxed)
-#endif
-
-ambit_status ambit__ctx_err_deadline(const ambit_ctx *ctx);
-ambit_status ambit__ctx_err_ended(const ambit_ctx *ctx);
-
-static inline ambit_status ambit_ctx_err(const ambit_ctx *ctx) {
-    const struct ambit__ctx_head *own = (const struct ambit__ctx_head *)(const void *)ctx;
-    const struct ambit__ctx_head *at = own;
-    do {
-        /* Acquire pairs with the release in ambit__ctx_end_locked(): the cause stands before the
-         * state. */
-        if (__builtin_expect(AMBIT__LOAD_ACQUIRE(&at->state) != 0, 0))
-            return ambit__ctx_err_ended(ctx);
-        at = (const struct ambit__ctx_head *)(const void *)at->parent;
-    } while (at);
-    /* Relaxed: it was written before the context was handed to anyone. */
-    if (AMBIT__LOAD_RELAXED(&own->deadline_ns) == AMBIT_NEVER) return AMBIT_OK;
-    return ambit__ctx_err_deadline(ctx);
-}
-
 #ifdef __cplusplus
 }
 #endif
+
+#include "ambit/ctx_inline.h" /* IWYU pragma: keep */
+
 #endif

@@ -52,6 +52,10 @@ AMBIT__UNCHECKED static inline void ambit__spin_lock(ambit__spin *lock) {
 AMBIT__UNCHECKED static inline void ambit__spin_unlock(ambit__spin *lock) {
     ambit__store_release(&lock->locked, 0);
 }
+/* True if it was free, and then it is locked. */
+AMBIT__UNCHECKED static inline bool ambit__spin_try(ambit__spin *lock) {
+    return !ambit__exchange_acquire(&lock->locked, 1);
+}
 
 /* A mutex that parks (Drepper, "Futexes are tricky", the third one: 0 free, 1 locked, 2 contended).
  */

@@ -123,6 +123,12 @@ uint32_t ambit__thread_id(void) {
 /* Acquire pairs with the release in take_record(). */
 ambit__thread *ambit__thread_records(void) { return ambit__load_acquire(&records); }
 
+bool ambit__thread_is_alive(uint32_t index) {
+    const ambit__thread *at = ambit__thread_records();
+    while (at && at->index != index) at = at->next;
+    return at && ambit__load_relaxed(&at->alive);
+}
+
 void ambit__thread_on_exit(void (*hook)(ambit__thread *thread)) {
     ambit__mutex_lock(&registry);
     uint32_t count = ambit__load_relaxed(&exit_hook_count);

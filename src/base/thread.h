@@ -52,6 +52,9 @@ uint32_t ambit__thread_id(void);
 /* All records, to be followed by `next`. */
 ambit__thread *ambit__thread_records(void);
 
+/* False if no living thread has the record of that index. */
+bool ambit__thread_is_alive(uint32_t index);
+
 /* Called on a thread that ends, before its record is handed on, newest hook first. At most 8. Two
  * rounds of pthread destructors have passed by then, so those of the program come before it. */
 void ambit__thread_on_exit(void (*hook)(ambit__thread *thread));

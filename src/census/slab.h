@@ -7,17 +7,9 @@
 #define AMBIT_CENSUS_SLAB_H
 
 #include "ambit/census.h"
+#include "ambit/entry.h"
 #include "base/park.h"
 #include "base/thread.h"
-
-/* The first field of every object in a slab. Written by the owner, read by walks. */
-typedef struct ambit__entry {
-    _Atomic(const ambit_site *) site; /* NULL while free; stored last at birth, first at death */
-    _Atomic(int64_t) birth_ns;        /* coarse clock */
-    _Atomic(uint64_t) bytes;
-    _Atomic(uint32_t) marks; /* AMBIT__MARK_*: set by anyone, cleared at birth */
-    uint32_t unused;
-} ambit__entry;
 
 #define AMBIT__MARK_LONG_LIVED (1u << 31)
 #define AMBIT__MARK_CLOSED (1u << 30) /* a zombie */

@@ -8,7 +8,7 @@
 
 static void drop_after_firing(ambit__timer_node *node) {
     ambit_ctx *ctx = (ambit_ctx *)(void *)((char *)node - offsetof(ambit_ctx, timer));
-    ambit__ctx_unkeep(ctx);
+    ambit__ctx_unkeep(ctx, ambit__thread_self());
 }
 
 static void deadline_fired(ambit__timer_node *node) {
@@ -16,7 +16,7 @@ static void deadline_fired(ambit__timer_node *node) {
     ambit_cause cause = {AMBIT_TIMED_OUT, "deadline passed",
                          ambit__load_relaxed(&ambit__ctx_entry(ctx)->site), 0};
     ctx->firing = true;
-    ambit__ctx_end(ctx, &cause, ambit__ctx_deadline(ctx));
+    (void)ambit__ctx_end(ctx, &cause, ambit__ctx_deadline(ctx));
     ctx->firing = false;
     /* Closed from a callback above: the owner's part is left to this thread, once the timer has let
      * go of the node. */
@@ -24,25 +24,35 @@ static void deadline_fired(ambit__timer_node *node) {
 }
 
 bool ambit__ctx_link(ambit_ctx *above, ambit_ctx *ctx, ambit_cancel *link) {
+    uint32_t number;
+    ambit__list *list = ambit__ctx_list(above, &number);
     link->run = NULL;
     link->ctx = ctx;
-    ambit__spin_lock(&above->lock);
+    ambit__list_lock(above, list);
     bool lives = !ambit__load_relaxed(&above->head.state);
-    if (lives) ambit__list_push(above, link);
-    ambit__spin_unlock(&above->lock);
+    if (lives) ambit__list_push(list, link, number);
+    ambit__spin_unlock(&list->lock);
     return lives;
 }
 
+/* Acquire pairs with the releases in ambit__list_push(), so that the list is known, and in
+ * deliver_child(): who finds the link taken out finds the deliverer done with it. */
 static void unlink_from(ambit_ctx *above, ambit_cancel *link) {
-    if (!above) return;
-    ambit__spin_lock(&above->lock);
-    if (ambit__load_relaxed(&link->state) == AMBIT__NODE_LISTED) ambit__list_remove(above, link);
-    ambit__spin_unlock(&above->lock);
+    if (!above || ambit__load_acquire(&link->state) != AMBIT__NODE_LISTED) return;
+    ambit__list *list = ambit__ctx_list_of(above, link);
+    ambit__spin_lock(&list->lock);
+    if (ambit__load_relaxed(&link->state) == AMBIT__NODE_LISTED) {
+        ambit__list_remove(list, link);
+        ambit__store_relaxed(&link->state, AMBIT__NODE_IDLE);
+    }
+    ambit__spin_unlock(&list->lock);
 }
 
-void ambit__ctx_unlink(ambit_ctx *ctx) {
+bool ambit__ctx_disarm(ambit_ctx *ctx) {
+    if (ambit__load_relaxed(&ctx->armed) == AMBIT__UNARMED) return false;
     unlink_from(ambit__ctx_parent(ctx), &ctx->link);
     unlink_from(ambit__load_relaxed(&ctx->second), &ctx->second_link);
+    return ambit__timer_node_disarm(&ctx->timer) == AMBIT_FIRING_HERE;
 }
 
 static bool needs_timer(const ambit_ctx *ctx) {
@@ -61,23 +71,21 @@ static ambit_status arm_one(ambit_ctx *ctx) {
     }
     if (parent && !ambit__ctx_link(parent, ctx, &ctx->link)) {
         ambit_cause cause = ambit_ctx_cause(parent);
-        ambit__ctx_end(ctx, &cause, ambit__clock_now());
+        (void)ambit__ctx_end(ctx, &cause, ambit__clock_now());
     }
     return AMBIT_OK;
 }
 
 /* A context may end while it is being armed: by its owner's close, if a child below is what arms
  * it, or by any cancel. Who ends it disarms it, but may have looked before it was linked; then it
- * is undone here. One of the two sees the other, because both pass through the lock: who ends it
- * sets the state under it and looks at the links after, this looks at the state under it after
+ * is undone here. One of the two sees the other, because both pass through `waiting.lock`: who ends
+ * it sets the state under it and looks at the links after, this looks at the state under it after
  * linking. */
-static void disarm_if_ended(ambit_ctx *ctx) {
-    ambit__spin_lock(&ctx->lock);
+void ambit__ctx_disarm_if_ended(ambit_ctx *ctx) {
+    ambit__spin_lock(&ctx->waiting.lock);
     bool ended = ambit__load_relaxed(&ctx->head.state);
-    ambit__spin_unlock(&ctx->lock);
-    if (!ended) return;
-    ambit__ctx_unlink(ctx);
-    (void)ambit__timer_node_disarm(&ctx->timer);
+    ambit__spin_unlock(&ctx->waiting.lock);
+    if (ended) (void)ambit__ctx_disarm(ctx);
 }
 
 /* Claims from `ctx` upwards; returns the topmost claimed, from which next_work leads down to `ctx`.
@@ -87,7 +95,7 @@ static ambit_ctx *claim_chain(ambit_ctx *ctx) {
     unsigned attempt = 0;
     while (ctx) {
         uint32_t armed = AMBIT__UNARMED;
-        /* Acquire pairs with the release in ambit__ctx_arm(): who sees ARMED sees all linked. */
+        /* Acquire pairs with the release in ambit__ctx_arm_unchecked(): who sees ARMED sees all linked. */
         if (ambit__swap_acquire(&ctx->armed, &armed, AMBIT__ARMING)) {
             ctx->next_arm = claimed;
             claimed = ctx;
@@ -101,7 +109,8 @@ static ambit_ctx *claim_chain(ambit_ctx *ctx) {
     return claimed;
 }
 
-ambit_status ambit__ctx_arm(ambit_ctx *ctx) {
+ambit_status ambit__ctx_arm_unchecked(ambit_ctx *ctx, bool *fresh) {
+    *fresh = false;
     if (ambit__likely(ambit__load_acquire(&ctx->armed) == AMBIT__ARMED)) return AMBIT_OK;
     if (ambit__ctx_is_background(ctx)) return AMBIT_OK;
     ambit_status status = AMBIT_OK;
@@ -109,10 +118,18 @@ ambit_status ambit__ctx_arm(ambit_ctx *ctx) {
         below = at->next_arm;
         if (!status) {
             status = arm_one(at);
-            if (!status) disarm_if_ended(at);
+            *fresh = !status && at == ctx;
+            if (!status && at != ctx) ambit__ctx_disarm_if_ended(at);
         }
         /* Release pairs with the acquire loads above. */
         ambit__store_release(&at->armed, status ? AMBIT__UNARMED : AMBIT__ARMED);
     }
+    return status;
+}
+
+ambit_status ambit__ctx_arm(ambit_ctx *ctx) {
+    bool fresh;
+    ambit_status status = ambit__ctx_arm_unchecked(ctx, &fresh);
+    if (fresh) ambit__ctx_disarm_if_ended(ctx);
     return status;
 }

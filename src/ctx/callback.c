@@ -15,12 +15,27 @@ static void check_node(const ambit_cancel *node, const ambit_site *site) {
 }
 
 /* Registers the node; false if the context has ended. */
-static bool enlist(ambit_ctx *ctx, ambit_cancel *node) {
-    ambit__spin_lock(&ctx->lock);
+static bool enlist(ambit_ctx *ctx, ambit_cancel *node, bool fresh) {
+    uint32_t number;
+    ambit__list *list = ambit__ctx_list(ctx, &number);
+    ambit__list_lock(ctx, list);
     bool lives = !ambit__load_relaxed(&ctx->head.state);
-    if (lives) ambit__list_push(ctx, node);
-    ambit__spin_unlock(&ctx->lock);
+    if (lives) ambit__list_push(list, node, number);
+    ambit__spin_unlock(&list->lock);
+    /* The look at the state that arming still owes: that was it, if this was the lock for it. */
+    if (ambit__unlikely(fresh && (!lives || number))) ambit__ctx_disarm_if_ended(ctx);
     return lives;
+}
+
+/* On this thread: the context has ended already. */
+static void run_at_once(ambit_ctx *ctx, ambit_cancel *node) {
+    node->thread = ambit__thread_id();
+    ambit__store_relaxed(&node->state, AMBIT__NODE_RUNNING);
+    if (!ambit__cancel_run(node)) return;
+    ambit__spin_lock(&ctx->waiting.lock);
+    bool awaited = ambit__cancel_done_locked(node);
+    ambit__spin_unlock(&ctx->waiting.lock);
+    if (awaited) ambit__unpark(&node->state, AMBIT__ALL);
 }
 
 ambit_status ambit_ctx_on_cancel_at(ambit_ctx *ctx, ambit_cancel *node, ambit_cancel_fn *run,
@@ -31,42 +46,46 @@ ambit_status ambit_ctx_on_cancel_at(ambit_ctx *ctx, ambit_cancel *node, ambit_ca
     node->argument = argument;
     node->ctx = ctx;
     node->site = site;
-    if (ambit__ctx_is_background(ctx)) { /* it does not end */
-        ambit__store_relaxed(&node->state, AMBIT__NODE_IDLE);
-        return AMBIT_OK;
-    }
+    node->shard = 0;
+    ambit__store_relaxed(&node->state, AMBIT__NODE_IDLE);
+    if (ambit__ctx_is_background(ctx)) return AMBIT_OK; /* it does not end */
     ambit_status status = ambit_ctx_err(ctx);
     if (!status) {
-        status = ambit__ctx_arm(ctx);
-        if (status) return status;
-        if (enlist(ctx, node)) return AMBIT_OK;
+        bool fresh = false;
+        /* Acquire pairs with the release in ambit__ctx_arm_unchecked(). */
+        if (ambit__unlikely(ambit__load_acquire(&ctx->armed) != AMBIT__ARMED)) {
+            status = ambit__ctx_arm_unchecked(ctx, &fresh);
+            if (status) return status;
+        }
+        if (enlist(ctx, node, fresh)) return AMBIT_OK;
         status = ambit_ctx_err(ctx);
     }
-    node->thread = ambit__thread_id();
-    ambit__store_relaxed(&node->state, AMBIT__NODE_RUNNING);
-    ambit__cancel_run(node);
+    run_at_once(ctx, node);
     return status;
 }
 
-/* Waits for a callback that runs on another thread. */
+/* Waits for a callback that runs on another thread; AWAITED was set. */
 static void wait_until_done(ambit_cancel *node) {
-    for (;;) {
-        uint32_t state = AMBIT__NODE_RUNNING;
-        /* Acquire pairs with the exchange in ambit__cancel_run(): what the callback did is seen. */
-        (void)ambit__swap_acq_rel(&node->state, &state, AMBIT__NODE_AWAITED);
-        if (ambit__load_acquire(&node->state) == AMBIT__NODE_DONE) return;
-        ambit__park_until(&node->state, AMBIT__NODE_AWAITED, AMBIT_NEVER);
-    }
+    /* Acquire pairs with the release in ambit__cancel_done_locked(): what the callback did is
+     * seen. */
+    while (ambit__load_acquire(&node->state) != AMBIT__NODE_DONE)
+        (void)ambit__park_until(&node->state, AMBIT__NODE_AWAITED, AMBIT_NEVER);
 }
 
 ambit_removal ambit_ctx_off_cancel(ambit_ctx *ctx, ambit_cancel *node) {
     if (ambit__ctx_is_background(ctx)) return AMBIT_REMOVED;
-    ambit__spin_lock(&ctx->lock);
+    ambit__list *list = ambit__ctx_list_of(ctx, node);
+    ambit__spin_lock(&list->lock);
     uint32_t state = ambit__load_acquire(&node->state);
-    if (state == AMBIT__NODE_LISTED) ambit__list_remove(ctx, node);
     bool running = state == AMBIT__NODE_RUNNING || state == AMBIT__NODE_AWAITED;
     bool here = running && node->thread == ambit__thread_id();
-    ambit__spin_unlock(&ctx->lock);
+    if (state == AMBIT__NODE_LISTED) {
+        ambit__list_remove(list, node);
+        ambit__store_relaxed(&node->state, AMBIT__NODE_IDLE);
+    } else if (running && !here) {
+        ambit__store_relaxed(&node->state, AMBIT__NODE_AWAITED);
+    }
+    ambit__spin_unlock(&list->lock);
     if (here) {
         /* The node may be freed from here on: ambit__cancel_run() must not come back to it. */
         *node->gone = 1;
@@ -112,16 +131,16 @@ ambit_status ambit_ctx_wait(ambit_ctx *ctx) { return ambit_ctx_sleep_until(ctx, 
 static void make_readable(ambit_ctx *ctx, void *argument) {
     (void)argument;
     uint64_t one = 1;
-    while (write(ctx->event_fd, &one, sizeof one) < 0 && errno == EINTR) {
+    while (write(ctx->event_fd_plus_one - 1, &one, sizeof one) < 0 && errno == EINTR) {
     }
 }
 
 /* Sets the context's descriptor unless another thread did; returns the one that stands. */
 static int adopt_fd(ambit_ctx *ctx, int fd) {
-    ambit__spin_lock(&ctx->lock);
-    int standing = ctx->event_fd;
-    if (standing < 0 && fd >= 0) ctx->event_fd = fd;
-    ambit__spin_unlock(&ctx->lock);
+    ambit__spin_lock(&ctx->waiting.lock);
+    int standing = ctx->event_fd_plus_one - 1;
+    if (standing < 0 && fd >= 0) ctx->event_fd_plus_one = fd + 1;
+    ambit__spin_unlock(&ctx->waiting.lock);
     return standing;
 }
 
@@ -140,7 +159,6 @@ ambit_status ambit_ctx_fd_at(ambit_ctx *ctx, int *out, const ambit_site *site) {
             (void)close(made);
         } else {
             fd = made;
-            ambit__store_relaxed(&ctx->fd_node.state, AMBIT__NODE_IDLE);
             /* Armed already, so it is listed, or has run: nothing is left to fail. */
             ambit_status listed =
                 ambit_ctx_on_cancel_at(ctx, &ctx->fd_node, make_readable, NULL, site);

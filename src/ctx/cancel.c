@@ -58,12 +58,13 @@ static ambit_cause derive(const ambit_ctx *ctx, int64_t now_ns, int64_t *ended_n
 
 /* Writes down what was found, so that it stays. Gives up if the lock is long in coming: then this
  * is a signal handler that interrupted its holder, and the answer holds all the same. */
-static void settle(const ambit_ctx *ctx, const ambit_cause *cause, int64_t ended_ns) {
+AMBIT__UNCHECKED static void settle(const ambit_ctx *ctx, const ambit_cause *cause,
+                                    int64_t ended_ns) {
     ambit_ctx *writable = (ambit_ctx *)(uintptr_t)ctx;
     for (unsigned attempt = 0; attempt < 1000; attempt++) {
-        if (!ambit__exchange_acquire(&writable->lock.locked, 1)) {
+        if (ambit__spin_try(&writable->waiting.lock)) {
             ambit__ctx_end_locked(writable, cause, ended_ns);
-            ambit__store_release(&writable->lock.locked, 0);
+            ambit__spin_unlock(&writable->waiting.lock);
             return;
         }
     }
@@ -85,10 +86,8 @@ ambit_status ambit__ctx_err_ended(const ambit_ctx *ctx) {
 }
 
 ambit_status ambit__ctx_err_deadline(const ambit_ctx *ctx) {
-    int64_t deadline_ns = ambit__ctx_deadline(ctx);
-    if (ambit__likely(ambit__clock_coarse() < deadline_ns - ambit__clock_lag())) return AMBIT_OK;
-    int64_t now_ns = ambit__clock_now();
-    return now_ns < deadline_ns ? AMBIT_OK : settled(ctx, now_ns).code;
+    if (ambit__likely(!ambit__clock_reached(ambit__ctx_deadline(ctx)))) return AMBIT_OK;
+    return settled(ctx, ambit__ctx_deadline(ctx)).code; /* reached: that is late enough */
 }
 
 ambit_cause ambit_ctx_cause(const ambit_ctx *ctx) {
@@ -99,121 +98,166 @@ ambit_cause ambit_ctx_cause(const ambit_ctx *ctx) {
 
 /* ---- Delivery -------------------------------------------------------------------------------- */
 
-void ambit__cancel_run(ambit_cancel *node) {
+bool ambit__cancel_run(ambit_cancel *node) {
     unsigned char gone = 0;
     node->gone = &gone;
     node->run(node->ctx, node->argument);
-    if (gone) return;
-    /* Release pairs with the acquire in ambit_ctx_off_cancel(): what the callback did is done. */
-    if (atomic_exchange_explicit(&node->state, AMBIT__NODE_DONE, memory_order_acq_rel) ==
-        AMBIT__NODE_AWAITED)
-        ambit__unpark(&node->state, AMBIT__ALL);
+    return !gone;
 }
 
-/* Takes the end of a context upon this thread, under its lock. */
+bool ambit__cancel_done_locked(ambit_cancel *node) {
+    bool awaited = ambit__load_relaxed(&node->state) == AMBIT__NODE_AWAITED;
+    /* Release pairs with the acquire in wait_until_done(): what the callback did is done. From here
+     * on the node may be gone. */
+    ambit__store_release(&node->state, AMBIT__NODE_DONE);
+    return awaited;
+}
+
+/* Takes the end of a context upon this thread, under `waiting.lock`. */
 static void claim_locked(ambit_ctx *ctx) {
     ctx->claimed = true;
+    ctx->next_list = ambit__load_relaxed(&ctx->lists) ? AMBIT__SHARDS : 0;
     ambit__store_relaxed(&ctx->deliverer, ambit__thread_id());
 }
 
-/* What the end undoes at once, without a lock held. */
-static void disarm(ambit_ctx *ctx) {
-    if (ambit__load_relaxed(&ctx->armed) == AMBIT__UNARMED) return;
-    ambit__ctx_unlink(ctx);
-    (void)ambit__timer_node_disarm(&ctx->timer);
+/* The list of `ctx` that is being delivered: its shards from the last to the first, then the one
+ * that has stood there from the beginning. */
+static ambit__list *current_list(ambit_ctx *ctx) {
+    if (ambit__likely(!ctx->next_list)) return &ctx->waiting;
+    return &ambit__load_relaxed(&ctx->lists)->shard[ctx->next_list - 1].list;
 }
 
-/* Under the lock of `ctx`, which the thread delivers: claims an armed child out of its list. */
-static ambit_ctx *claim_child_locked(ambit_ctx *ctx, ambit_ctx *child) {
-    ambit_ctx *claimed = NULL;
-    ambit__spin_lock(&child->lock);
-    if (!child->claimed) {
-        int64_t ended_ns;
+/* Under the list's lock: runs the callback at its head, which is taken out. Drops the lock and
+ * takes it again. */
+static void deliver_callback(ambit_ctx *ctx, ambit__list *list, ambit_cancel *node)
+    AMBIT__REQUIRES(&list->lock) {
+    ambit__list_remove(list, node);
+    ambit__store_relaxed(&node->state, AMBIT__NODE_RUNNING);
+    node->thread = ambit__load_relaxed(&ctx->deliverer) & ~AMBIT__AWAITED;
+    ambit__spin_unlock(&list->lock);
+    ambit__store_relaxed(&ctx->callback_site, node->site);
+    ambit__store_relaxed(&ctx->callback_since_ns, ambit__clock_coarse());
+    bool stays = ambit__cancel_run(node);
+    ambit__store_relaxed(&ctx->callback_since_ns, 0);
+    ambit__spin_lock(&list->lock);
+    if (stays && ambit__cancel_done_locked(node)) {
+        ambit__spin_unlock(&list->lock);
+        ambit__unpark(&node->state, AMBIT__ALL); /* an address only */
+        ambit__spin_lock(&list->lock);
+    }
+}
+
+/* Under the list's lock: takes out the child at its head, and its end upon this thread unless
+ * another has it. Returns it, with its `waiting.lock` held and the list's dropped; or NULL. */
+static ambit_ctx *claim_child(ambit_ctx *ctx, ambit__list *list,
+                              ambit_cancel *link) AMBIT__UNCHECKED {
+    ambit_ctx *child = link->ctx;
+    ambit__list_remove(list, link);
+    ambit__spin_lock(&child->waiting.lock);
+    bool claimed = child->claimed;
+    if (!claimed) {
         bool by_deadline = ctx->ended_ns >= ambit__ctx_deadline(child);
         ambit_cause cause = by_deadline ? deadline_cause(child) : ctx->cause;
-        ended_ns = by_deadline ? ambit__ctx_deadline(child) : ctx->ended_ns;
+        int64_t ended_ns = by_deadline ? ambit__ctx_deadline(child) : ctx->ended_ns;
         ambit__ctx_end_locked(child, &cause, ended_ns);
         claim_locked(child);
         child->next_work = ctx;
-        claimed = child;
+    } else {
+        ambit__spin_unlock(&child->waiting.lock);
     }
-    ambit__spin_unlock(&child->lock);
-    return claimed;
-}
-
-/* Under the lock: the delivery is through. Unlocks. The memory may be gone right after, so this is
- * the last touch; ambit__ctx_wait_delivered() takes the lock once more before it lets anyone free.
- */
-static void finish_and_unlock(ambit_ctx *ctx) AMBIT__RELEASES(ctx->lock);
-static void finish_and_unlock(ambit_ctx *ctx) {
-    bool close_here = ctx->close_pending && !ctx->firing;
-    ambit__store_relaxed(&ctx->deliverer, 0);
-    ambit__spin_unlock(&ctx->lock);
-    ambit__unpark(&ctx->deliverer, AMBIT__ALL);
-    if (close_here) ambit__ctx_unkeep(ctx);
-}
-
-static void run_callback_and_unlock(ambit_ctx *ctx, ambit_cancel *node) AMBIT__RELEASES(ctx->lock);
-static void run_callback_and_unlock(ambit_ctx *ctx, ambit_cancel *node) {
-    ambit__store_relaxed(&node->state, AMBIT__NODE_RUNNING);
-    node->thread = ambit__thread_id();
-    ambit__spin_unlock(&ctx->lock);
-    ambit__store_relaxed(&ctx->callback_site, node->site);
-    ambit__store_relaxed(&ctx->callback_since_ns, ambit__clock_coarse());
-    ambit__cancel_run(node);
-    ambit__store_relaxed(&ctx->callback_since_ns, 0);
-}
-
-/* One step on `ctx`: a callback run, a child claimed, or the end. Returns where to go on. */
-static ambit_ctx *deliver_step(ambit_ctx *ctx) {
-    ambit__spin_lock(&ctx->lock);
-    ambit_cancel *node = ctx->first;
-    if (!node) {
-        ambit_ctx *next = ctx->next_work;
-        finish_and_unlock(ctx);
-        return next;
-    }
-    ambit__list_remove(ctx, node);
-    if (node->run) {
-        run_callback_and_unlock(ctx, node);
-        return ctx;
-    }
-    ambit_ctx *child = claim_child_locked(ctx, node->ctx);
-    ambit__spin_unlock(&ctx->lock);
-    if (!child) return ctx;
-    disarm(child);
+    /* Release pairs with the acquire in unlink_from(): nobody comes to the child by this link any
+     * more; if it was claimed here its owner waits for the delivery. */
+    ambit__store_release(&link->state, AMBIT__NODE_IDLE);
+    if (claimed) return NULL;
+    ambit__spin_unlock(&list->lock);
     return child;
 }
 
-/* Tells all that wait on `top`, which this thread has claimed, and everything below it. */
-static void deliver(ambit_ctx *top) {
-    top->next_work = NULL;
-    disarm(top);
-    for (ambit_ctx *ctx = top; ctx;) ctx = deliver_step(ctx);
+/* What the end undoes at once. With the lock of `waiting` held, dropped if that is called for.
+ * Returns the list to be delivered first, locked. */
+static ambit__list *begin(ambit_ctx *ctx) AMBIT__UNCHECKED {
+    bool alone = !ambit__load_relaxed(&ctx->second) && !ctx->next_list &&
+                 ambit__load_relaxed(&ctx->link.state) != AMBIT__NODE_LISTED &&
+                 ambit__load_acquire(&ctx->timer.state) == AMBIT__TIMER_IDLE;
+    if (ambit__likely(alone)) return &ctx->waiting;
+    ambit__spin_unlock(&ctx->waiting.lock);
+    (void)ambit__ctx_disarm(ctx);
+    ambit__list *list = current_list(ctx);
+    ambit__spin_lock(&list->lock);
+    return list;
 }
 
-void ambit__ctx_end(ambit_ctx *ctx, const ambit_cause *cause, int64_t now_ns) {
+/* Under `waiting.lock`: the delivery is through. Unlocks, and returns who waits for it to go on. The
+ * memory may be gone right after, so this is the last touch; ambit__ctx_wait_delivered() takes the
+ * lock once more before it lets anyone free. */
+static ambit_ctx *finish_and_unlock(ambit_ctx *ctx) AMBIT__UNCHECKED {
+    bool close_here = ctx->close_pending && !ctx->firing;
+    ambit_ctx *next = ctx->next_work;
+    uint32_t deliverer = ambit__load_relaxed(&ctx->deliverer);
+    ambit__store_relaxed(&ctx->deliverer, 0);
+    ambit__spin_unlock(&ctx->waiting.lock);
+    if (ambit__unlikely(deliverer & AMBIT__AWAITED)) ambit__unpark(&ctx->deliverer, AMBIT__ALL);
+    if (ambit__unlikely(close_here)) ambit__ctx_unkeep(ctx, ambit__thread_self());
+    return next;
+}
+
+/* Tells all that wait on `top`, which this thread has claimed and holds locked, and everything
+ * below it. */
+static void deliver_and_unlock(ambit_ctx *top) AMBIT__UNCHECKED {
+    top->next_work = NULL;
+    ambit_ctx *ctx = top;
+    ambit__list *list = begin(ctx);
+    while (ctx) {
+        ambit_cancel *node = list->first;
+        if (node && node->run) {
+            deliver_callback(ctx, list, node);
+            continue;
+        }
+        if (node) {
+            ambit_ctx *child = claim_child(ctx, list, node);
+            if (!child) continue;
+            ctx = child;
+            list = begin(ctx);
+            continue;
+        }
+        if (ctx->next_list) {
+            ambit__spin_unlock(&list->lock);
+            ctx->next_list--;
+        } else {
+            ctx = finish_and_unlock(ctx);
+            if (!ctx) break;
+        }
+        list = current_list(ctx);
+        ambit__spin_lock(&list->lock);
+    }
+}
+
+bool ambit__ctx_end(ambit_ctx *ctx, const ambit_cause *cause, int64_t now_ns) AMBIT__UNCHECKED {
     int64_t ended_ns = now_ns;
-    ambit_cause found = derive(ctx, now_ns, &ended_ns);
-    bool mine = false;
-    ambit__spin_lock(&ctx->lock);
+    ambit_cause found = {AMBIT_OK, NULL, NULL, 0};
+    /* Acquire as in nearest_ended(); once it is set it stays, so a late look does no harm. */
+    if (!ambit__load_acquire(&ctx->head.state)) found = derive(ctx, now_ns, &ended_ns);
+    ambit__spin_lock(&ctx->waiting.lock);
     ambit__ctx_end_locked(ctx, found.code ? &found : cause, ended_ns);
     if (!ctx->claimed) {
         claim_locked(ctx);
-        mine = true;
+        deliver_and_unlock(ctx);
+        return true;
     }
-    ambit__spin_unlock(&ctx->lock);
-    if (mine) deliver(ctx);
+    bool delivered = !ambit__load_relaxed(&ctx->deliverer);
+    ambit__spin_unlock(&ctx->waiting.lock);
+    return delivered;
 }
 
 bool ambit__ctx_wait_delivered(ambit_ctx *ctx) {
     for (;;) {
-        ambit__spin_lock(&ctx->lock);
+        ambit__spin_lock(&ctx->waiting.lock);
         uint32_t deliverer = ambit__load_relaxed(&ctx->deliverer);
-        ambit__spin_unlock(&ctx->lock);
-        if (!deliverer) return false;
-        if (deliverer == ambit__thread_id()) return true;
-        ambit__park_until(&ctx->deliverer, deliverer, AMBIT_NEVER);
+        bool here = (deliverer & ~AMBIT__AWAITED) == ambit__thread_id();
+        if (deliverer && !here) ambit__store_relaxed(&ctx->deliverer, deliverer | AMBIT__AWAITED);
+        ambit__spin_unlock(&ctx->waiting.lock);
+        if (!deliverer || here) return here;
+        (void)ambit__park_until(&ctx->deliverer, deliverer | AMBIT__AWAITED, AMBIT_NEVER);
     }
 }
 
@@ -223,5 +267,5 @@ void ambit_ctx_cancel_at(ambit_ctx *ctx, const char *text, int64_t value, const 
         ambit__bug("ambit_ctx_cancel", "expected a context of the caller's, found the background",
                    site, NULL);
     ambit_cause cause = {AMBIT_CANCELLED, text ? text : "cancelled", site, value};
-    ambit__ctx_end(ctx, &cause, ambit__clock_now());
+    (void)ambit__ctx_end(ctx, &cause, ambit__clock_now());
 }

@@ -5,57 +5,93 @@
  * owner's share. The last keeper runs the destructors. */
 #include "ctx/ctx.h"
 
+#include <string.h>
 #include <unistd.h>
 
-void ambit__ctx_keep(ambit_ctx *ctx) {
-    if (ambit__ctx_is_background(ctx)) return;
-    /* Relaxed: the caller is kept itself, so the count cannot be zero, and nothing is read by it.
-     */
-    ambit__add_relaxed(&ctx->keepers, 1);
-}
-
+/* Ended first, so that the destructors find it so. */
 static void run_deferred(ambit_ctx *ctx) {
-    if (!ctx->deferred) return;
     if (!ambit__load_relaxed(&ctx->head.state)) {
+        /* Nobody else knows it. A child that a destructor opens takes this cause, whatever its
+         * deadline. */
         ambit_cause cause = {AMBIT_CANCELLED, "closed", ambit__load_relaxed(&ctx->closed_site), 0};
-        ambit__ctx_end_locked(ctx, &cause, ambit__clock_coarse());
+        ambit__or_relaxed(&ambit__ctx_entry(ctx)->marks, AMBIT__MARK_CLOSED);
+        ambit__ctx_end_locked(ctx, &cause, INT64_MIN);
     }
-    for (ambit__deferred *deferred; (deferred = ctx->deferred);) {
-        ctx->deferred = deferred->next; /* first, since it may defer more */
+    for (ambit__deferred *deferred; (deferred = ctx->head.deferred);) {
+        ctx->head.deferred = deferred->next; /* first, since it may defer more */
         deferred->run(deferred->argument);
     }
 }
 
-static void free_memory(ambit_ctx *ctx) {
-    for (ambit__block *block; (block = ctx->blocks);) {
+/* What few contexts have. */
+static void scrub(ambit_ctx *ctx) {
+    if (ctx->event_fd_plus_one) (void)close(ctx->event_fd_plus_one - 1);
+    ctx->event_fd_plus_one = 0;
+    ambit__ctx_free_shards(ctx);
+    ambit__store_relaxed(&ctx->armed, AMBIT__UNARMED);
+    ambit__store_relaxed(&ctx->second, NULL);
+    ambit__store_relaxed(&ctx->fd_node.state, AMBIT__NODE_IDLE);
+    ctx->claimed = ctx->close_pending = false;
+    ctx->head.order_children = 0;
+}
+
+/* Makes it as clean as open() expects it, and gives it back. */
+static void give_back(ambit_ctx *ctx, ambit__thread *self) {
+    struct ambit__ctx_head *head = &ctx->head;
+    if (ambit__unlikely(ambit__load_relaxed(&ctx->armed) != AMBIT__UNARMED || ctx->claimed ||
+                        head->order_children || ambit__load_relaxed(&ctx->lists)))
+        scrub(ctx);
+    for (ambit__block *block; ambit__unlikely((block = ctx->blocks) != NULL);) {
         ctx->blocks = block->next;
-        ambit__release(block, block->bytes, 16);
+        ambit__release(block, block->bytes, AMBIT__GRANULE);
     }
-    if (ctx->event_fd >= 0) (void)close(ctx->event_fd);
-    ambit__slab_put(&ambit__slab_ctx, ambit__thread_self(), ambit__ctx_entry(ctx));
+    head->free_bytes = head->free_end = NULL;
+    if (ambit__load_relaxed(&head->value_count)) {
+        ambit__store_relaxed(&head->value_count, 0);
+        head->more = NULL;
+        memset((void *)head->hints, 0, sizeof head->hints); /* no reader is left */
+    }
+    ambit__slab_put(&ambit__slab_ctx, self, ambit__ctx_entry(ctx));
 }
 
 /* One keeper less; true if it was the last. */
 static bool leave(ambit_ctx *ctx) {
-    /* Acquire-release pairs with itself in the other keepers: what each did with the context is
-     * done before the last one frees it. */
-    return ctx && ambit__sub_acq_rel(&ctx->keepers, 1) == 1;
+    /* Acquire pairs with the release half of the others' subtraction: what each did with the
+     * context is done before the last one frees it. Who is alone needs no locked instruction,
+     * since only a keeper can make another. */
+    return ambit__load_acquire(&ctx->keepers) == 1 || ambit__sub_acq_rel(&ctx->keepers, 1) == 1;
+}
+
+/* The same for what a freed context kept, which may count by thread. */
+static bool leave_origin(ambit_ctx *ctx, ambit__thread *self) {
+    ambit__shards *shards = ambit__load_acquire(&ctx->head.shards);
+    if (shards && ambit__ctx_count_by_thread(ctx, shards, self, -1)) return false;
+    return leave(ctx);
 }
 
 /* Frees what nobody keeps, and then what only that kept, without recursion. */
-static void free_chain(ambit_ctx *ctx) {
+static void free_chain(ambit_ctx *ctx, ambit__thread *self) {
     ctx->next_work = NULL;
     while (ctx) {
         ambit_ctx *rest = ctx->next_work;
-        run_deferred(ctx);
-        ambit_ctx *origin = ambit__load_relaxed(&ctx->origin);
+        if (ctx->head.deferred) {
+            /* The last share stands while destructors run. If one of them has given the context
+             * away, to a hold or a child, that one frees it. */
+            ambit__store_relaxed(&ctx->keepers, 1);
+            run_deferred(ctx);
+            if (!leave(ctx)) {
+                ctx = rest;
+                continue;
+            }
+        }
+        ambit_ctx *origin = ambit__load_relaxed(&ctx->head.origin);
         ambit_ctx *second = ambit__load_relaxed(&ctx->second);
-        free_memory(ctx);
-        if (leave(origin)) {
+        give_back(ctx, self);
+        if (origin && leave_origin(origin, self)) {
             origin->next_work = rest;
             rest = origin;
         }
-        if (leave(second)) {
+        if (ambit__unlikely(second != NULL) && leave_origin(second, self)) {
             second->next_work = rest;
             rest = second;
         }
@@ -63,8 +99,8 @@ static void free_chain(ambit_ctx *ctx) {
     }
 }
 
-void ambit__ctx_unkeep(ambit_ctx *ctx) {
-    if (!ambit__ctx_is_background(ctx) && leave(ctx)) free_chain(ctx);
+void ambit__ctx_unkeep(ambit_ctx *ctx, ambit__thread *self) {
+    if (!ambit__ctx_is_background(ctx) && leave_origin(ctx, self)) free_chain(ctx, self);
 }
 
 static void check_close(const ambit_ctx *ctx, const ambit_site *site) {
@@ -88,14 +124,13 @@ static void close_shared(ambit_ctx *ctx, const ambit_site *site) {
     ambit__store_relaxed(&ctx->closed_ns, now_ns);
     ambit__or_relaxed(&ambit__ctx_entry(ctx)->marks, AMBIT__MARK_CLOSED);
     ambit_cause cause = {AMBIT_CANCELLED, "closed", site, 0};
-    ambit__ctx_end(ctx, &cause, now_ns);
-    bool here = ambit__ctx_wait_delivered(ctx);
-    ambit__ctx_unlink(ctx);
-    here |= ambit__timer_node_disarm(&ctx->timer) == AMBIT_FIRING_HERE;
+    bool here = !ambit__ctx_end(ctx, &cause, now_ns) && ambit__ctx_wait_delivered(ctx);
+    here |= ambit__ctx_disarm(ctx);
+    ambit__ctx_fold(ctx);
     if (here)
         ctx->close_pending = true; /* its delivery, further down this stack, does the rest */
     else
-        ambit__ctx_unkeep(ctx);
+        ambit__ctx_unkeep(ctx, ambit__thread_self());
 }
 
 void ambit_ctx_close_at(ambit_ctx **pointer, const ambit_site *site) {
@@ -108,7 +143,7 @@ void ambit_ctx_close_at(ambit_ctx **pointer, const ambit_site *site) {
      * can come anew, since only a keeper can make one. */
     if (ambit__likely(ambit__load_acquire(&ctx->keepers) == 1 &&
                       ambit__load_relaxed(&ctx->armed) == AMBIT__UNARMED))
-        free_chain(ctx);
+        free_chain(ctx, ambit__thread_self());
     else
         close_shared(ctx, site);
 }
@@ -131,7 +166,7 @@ ambit_status ambit_ctx_hold_at(ambit_ctx *ctx, ambit_hold **out, const ambit_sit
     ambit__thread *self = ambit__thread_self();
     ambit_hold *hold = self ? ambit__slab_get(&ambit__slab_hold, self) : NULL;
     if (!hold) return AMBIT_EMEMORY;
-    ambit__ctx_keep(ctx);
+    ambit__ctx_keep(ctx, self);
     ambit__store_relaxed(&hold->ctx, ctx);
     ambit__slab_born(&hold->entry, site, ambit__clock_coarse());
     *out = hold;
@@ -157,6 +192,7 @@ void ambit_ctx_drop_at(ambit_hold **pointer, const ambit_site *site) {
     check_hold(hold, "ambit_ctx_drop", site);
     ambit_ctx *ctx = ambit__load_relaxed(&hold->ctx);
     ambit__store_relaxed(&hold->dropped_site, site);
-    ambit__slab_put(&ambit__slab_hold, ambit__thread_self(), &hold->entry);
-    ambit__ctx_unkeep(ctx);
+    ambit__thread *self = ambit__thread_self();
+    ambit__slab_put(&ambit__slab_hold, self, &hold->entry);
+    ambit__ctx_unkeep(ctx, self);
 }

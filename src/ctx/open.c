@@ -9,12 +9,12 @@ static void inspect(const ambit__entry *entry, ambit__facts *facts) {
     facts->deadline_ns = ambit__ctx_deadline(ctx);
     facts->closed_ns = ambit__load_relaxed(&ctx->closed_ns);
     facts->closed = ambit__load_relaxed(&ctx->closed_site);
-    facts->keeps = ambit__load_relaxed(&ctx->origin);
+    facts->keeps = ambit__load_relaxed(&ctx->head.origin);
     facts->keeps_too = ambit__load_relaxed(&ctx->second);
     facts->callback_since_ns = ambit__load_relaxed(&ctx->callback_since_ns);
     facts->callback = ambit__load_relaxed(&ctx->callback_site);
     facts->depth = ambit__load_relaxed(&ctx->head.depth);
-    uint32_t keepers = ambit__load_relaxed(&ctx->keepers);
+    uint64_t keepers = ambit__ctx_keepers(ctx);
     bool closed = ambit__load_relaxed(&entry->marks) & AMBIT__MARK_CLOSED;
     facts->keepers = closed || !keepers ? keepers : keepers - 1; /* without the owner */
 }
@@ -22,72 +22,58 @@ static void inspect(const ambit__entry *entry, ambit__facts *facts) {
 ambit__slab ambit__slab_ctx = {
     .kind = AMBIT_KIND_CTX, .object_bytes = AMBIT__CTX_BYTES, .inspect = inspect};
 
-_Static_assert(sizeof(ambit__entry) == sizeof(((struct ambit__ctx_head *)0)->census),
-               "the head starts with the census's entry");
-_Static_assert(AMBIT__CTX_HEADER + 640 <= AMBIT__CTX_BYTES, "eight small values fit inside");
+/* 608 bytes in eight values, rounded up, and a destructor for each. */
+_Static_assert(AMBIT__CTX_HEADER + 640 + 8 * 32 <= AMBIT__CTX_BYTES, "eight small values fit");
+_Static_assert(AMBIT__CTX_BYTES % 64 == 0 && AMBIT__CTX_BYTES / 64 % 2 == 1, "spread over sets");
+_Static_assert(offsetof(struct ambit__ctx_head, free_bytes) == 64,
+               "what children read stands apart from what the owner writes");
 
-static ambit_ctx background = {
-    .head = {.deadline_ns = AMBIT_NEVER}, .budget_bytes = 1024 * 1024, .event_fd = -1};
+ambit_ctx ambit__ctx_background = {
+    .head = {.deadline_ns = AMBIT_NEVER, .budget_bytes = 1024 * 1024}};
 
-ambit_ctx *ambit_background(void) { return &background; }
+ambit_ctx *ambit_background(void) { return &ambit__ctx_background; }
 
-void ambit_ctx_default_budget_set(size_t bytes) { background.budget_bytes = bytes; }
-
-void ambit__ctx_check(const ambit_ctx *ctx, const char *function, const ambit_site *site) {
-    if (ambit__unlikely(!ctx)) ambit__bug(function, "expected a context, found NULL", site, NULL);
-    if (ambit__unlikely(!ambit__load_relaxed(&ambit__ctx_entry(ctx)->site)) &&
-        !ambit__ctx_is_background(ctx))
-        ambit__bug(function, "expected an open context, found one that was closed and given back",
-                   site, ambit__load_relaxed(&ctx->closed_site));
+void ambit_ctx_default_budget_set(size_t bytes) {
+    ambit__store_relaxed(&ambit__ctx_background.head.budget_bytes, bytes);
 }
 
-/* A context with no relations yet. */
-static ambit_ctx *fresh(const ambit_site *site, int64_t now_ns) {
+void ambit__ctx_check_failed(const ambit_ctx *ctx, const char *function, const ambit_site *site) {
+    if (!ctx) ambit__bug(function, "expected a context, found NULL", site, NULL);
+    if (ambit__ctx_is_background(ctx)) return;
+    ambit__bug(function, "expected an open context, found one that was closed and given back", site,
+               ambit__load_relaxed(&ctx->closed_site));
+}
+
+/* A child of `origin` that ends with `parent`, which is the same or the background. What is not
+ * written here is as give_back() and a new chunk leave it. */
+static ambit_ctx *fresh(ambit_ctx *parent, ambit_ctx *origin, int64_t deadline_ns, int64_t now_ns,
+                        const ambit_site *site) {
     ambit__thread *self = ambit__thread_self();
     ambit_ctx *ctx = self ? ambit__slab_get(&ambit__slab_ctx, self) : NULL;
     if (ambit__unlikely(!ctx)) return NULL;
-    ambit__store_relaxed(&ctx->head.state, 0);
-    ambit__store_relaxed(&ctx->keepers, 1);
-    ambit__store_relaxed(&ctx->armed, AMBIT__UNARMED);
-    ambit__store_relaxed(&ctx->second, NULL);
-    ctx->claimed = ctx->close_pending = ctx->firing = ctx->order_children = false;
-    ctx->event_fd = -1;
-    ctx->first = NULL;
-    ctx->free_bytes = (unsigned char *)ctx + AMBIT__CTX_HEADER;
-    ctx->free_end = (unsigned char *)ctx + AMBIT__CTX_BYTES;
-    ctx->blocks = NULL;
-    ctx->deferred = NULL;
-    ambit__store_relaxed(&ctx->value_count, 0);
-    ctx->values.next = NULL;
-    ambit__slab_born(ambit__ctx_entry(ctx), site, now_ns);
-    return ctx;
-}
-
-static ambit_ctx *child_of(ambit_ctx *parent, int64_t deadline_ns, int64_t now_ns,
-                           const ambit_site *site) {
-    ambit_ctx *ctx = fresh(site, now_ns);
-    if (ambit__unlikely(!ctx)) return NULL;
+    struct ambit__ctx_head *head = &ctx->head;
     int64_t limit_ns = ambit__ctx_deadline(parent);
-    ambit__store_relaxed(&ctx->head.deadline_ns, deadline_ns < limit_ns ? deadline_ns : limit_ns);
-    ambit__store_relaxed(&ctx->head.depth, ambit__load_relaxed(&parent->head.depth) + 1);
-    ctx->budget_bytes = parent->budget_bytes;
-    if (ambit__ctx_is_background(parent)) {
-        ctx->head.parent = NULL;
-        ambit__store_relaxed(&ctx->origin, NULL);
-    } else {
-        ctx->head.parent = parent;
-        ambit__store_relaxed(&ctx->origin, parent);
-        ambit__ctx_keep(parent);
-    }
+    bool below = !ambit__ctx_is_background(origin);
+    ambit__ctx_keep(origin, self);
+    ambit__store_relaxed(&head->state, 0);
+    ambit__store_relaxed(&head->depth, ambit__load_relaxed(&parent->head.depth) + 1);
+    ambit__store_relaxed(&head->deadline_ns, deadline_ns < limit_ns ? deadline_ns : limit_ns);
+    head->parent = ambit__ctx_is_background(parent) ? NULL : parent;
+    ambit__store_relaxed(&head->origin, below ? origin : NULL);
+    head->free_bytes = (unsigned char *)ctx + AMBIT__CTX_HEADER;
+    head->free_end = (unsigned char *)ctx + AMBIT__CTX_BYTES;
+    ambit__store_relaxed(&head->budget_bytes, ambit__load_relaxed(&origin->head.budget_bytes));
+    ambit__store_relaxed(&ctx->keepers, 1);
+    ambit__slab_born(&head->entry, site, now_ns);
     return ctx;
 }
 
 static ambit_status open_child(ambit_ctx *parent, int64_t deadline_ns, int64_t now_ns,
                                ambit_ctx **out, const ambit_site *site) {
     *out = NULL;
-    ambit_ctx *ctx = child_of(parent, deadline_ns, now_ns, site);
+    ambit_ctx *ctx = fresh(parent, parent, deadline_ns, now_ns, site);
     if (ambit__unlikely(!ctx)) return AMBIT_EMEMORY;
-    if (ambit__unlikely(parent->order_children)) {
+    if (ambit__unlikely(parent->head.order_children)) {
         ambit_status status = ambit__ctx_arm(ctx);
         if (status) {
             ambit_ctx_close_at(&ctx, site);
@@ -121,13 +107,9 @@ ambit_status ambit_ctx_detach_at(ambit_ctx *origin, int64_t deadline_ns, ambit_c
     ambit__ctx_check(origin, "ambit_ctx_detach", site);
     *out = NULL;
     if (deadline_ns == AMBIT_NEVER) return AMBIT_EINVALID;
-    ambit_ctx *ctx = child_of(&background, deadline_ns, ambit__clock_coarse(), site);
+    ambit_ctx *ctx =
+        fresh(&ambit__ctx_background, origin, deadline_ns, ambit__clock_coarse(), site);
     if (!ctx) return AMBIT_EMEMORY;
-    ctx->budget_bytes = origin->budget_bytes;
-    if (!ambit__ctx_is_background(origin)) {
-        ambit__ctx_keep(origin);
-        ambit__store_relaxed(&ctx->origin, origin);
-    }
     *out = ctx;
     return AMBIT_OK;
 }
@@ -137,11 +119,11 @@ static ambit_status join(ambit_ctx *ctx, ambit_ctx *other) {
     ambit_status status = ambit__ctx_arm(ctx);
     if (!status && !ambit__ctx_is_background(other)) status = ambit__ctx_arm(other);
     if (status) return status;
-    ambit__ctx_keep(other);
+    ambit__ctx_keep(other, ambit__thread_self());
     ambit__store_relaxed(&ctx->second, other);
     if (!ambit__ctx_link(other, ctx, &ctx->second_link)) {
         ambit_cause cause = ambit_ctx_cause(other);
-        ambit__ctx_end(ctx, &cause, ambit__clock_now());
+        (void)ambit__ctx_end(ctx, &cause, ambit__clock_now());
     }
     return AMBIT_OK;
 }
@@ -166,7 +148,7 @@ ambit_status ambit_ctx_merge_at(ambit_ctx *parent, ambit_ctx *other, ambit_ctx *
 
 void ambit_ctx_order_children(ambit_ctx *ctx) {
     ambit__ctx_check(ctx, "ambit_ctx_order_children", NULL);
-    ctx->order_children = true;
+    ctx->head.order_children = 1;
 }
 
 void ambit_ctx_mark_long_lived(ambit_ctx *ctx) {

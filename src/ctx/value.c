@@ -1,89 +1,93 @@
-/* Values and the arena.
+/* Values and the arena: the long way of what ctx_inline.h does in a few instructions.
  *
- * One thread at a time writes; any number read beside it. A slot is filled first and counted after
- * (release), and is never changed again, so a reader needs one acquire load and no lock. The first
- * eight slots and the first bytes stand inside the context. */
+ * One thread at a time writes; any number read beside it. A slot is filled first and can be found
+ * after (release), and is never changed again, so a reader needs one acquire load and no lock. The
+ * first eight slots and the first bytes stand inside the context. */
 #include "ctx/ctx.h"
 
 #include <string.h>
 
-enum { FIRST_BLOCK_BYTES = 4096, BLOCK_ALIGNMENT = 16 };
-
-static size_t used_bytes(const ambit_ctx *ctx) {
-    return ambit__load_relaxed(&ambit__ctx_entry(ctx)->bytes);
-}
-
-static void charge(ambit_ctx *ctx, size_t bytes) {
-    ambit__bump_relaxed(&ambit__ctx_entry(ctx)->bytes, bytes);
-}
-
-static bool fits_budget(const ambit_ctx *ctx, size_t bytes) {
-    size_t used = used_bytes(ctx);
-    return used <= ctx->budget_bytes && bytes <= ctx->budget_bytes - used;
-}
+enum { FIRST_BLOCK_BYTES = 4096, HINT_ELSEWHERE = UINT8_MAX };
 
 /* A new block with room for `bytes`; the rest of the old one is given up. */
 static bool grow(ambit_ctx *ctx, size_t bytes) {
     size_t size;
-    if (__builtin_add_overflow(bytes, sizeof(ambit__block) + BLOCK_ALIGNMENT, &size)) return false;
+    if (__builtin_add_overflow(bytes, sizeof(ambit__block) + AMBIT__GRANULE - 1, &size))
+        return false;
+    size &= ~(size_t)(AMBIT__GRANULE - 1);
     if (size < FIRST_BLOCK_BYTES) size = FIRST_BLOCK_BYTES;
-    ambit__block *block = ambit__allocate(size, BLOCK_ALIGNMENT);
+    ambit__block *block = ambit__allocate(size, AMBIT__GRANULE);
     if (!block) return false;
     block->next = ctx->blocks;
     block->bytes = size;
     ctx->blocks = block;
-    ctx->free_bytes = (unsigned char *)(block + 1);
-    ctx->free_end = (unsigned char *)block + size;
+    ctx->head.free_bytes = (unsigned char *)(block + 1);
+    ctx->head.free_end = (unsigned char *)block + size;
     return true;
 }
 
-/* Memory from the arena, without regard to the budget. `alignment` is at most 16. */
+/* Memory from the arena, without regard to the budget. */
 static void *carve(ambit_ctx *ctx, size_t bytes, size_t alignment) {
+    struct ambit__ctx_head *head = &ctx->head;
     for (;;) {
-        uintptr_t start =
-            ((uintptr_t)ctx->free_bytes + alignment - 1) & ~(uintptr_t)(alignment - 1);
-        if (ambit__likely(start <= (uintptr_t)ctx->free_end &&
-                          bytes <= (uintptr_t)ctx->free_end - start)) {
-            ctx->free_bytes = (unsigned char *)start + bytes;
-            return (void *)start;
+        size_t skip = -(uintptr_t)head->free_bytes & (alignment - 1);
+        size_t left = (size_t)(head->free_end - head->free_bytes);
+        if (skip <= left && bytes <= left - skip) {
+            head->free_bytes += skip;
+            return ambit__ctx_take(head, bytes);
         }
-        if (!grow(ctx, bytes)) return NULL;
+        if (bytes > SIZE_MAX - alignment || !grow(ctx, bytes + alignment)) return NULL;
     }
 }
 
 /* Slot number `index`, which is at most the count; NULL when there is no memory for it. */
 static ambit__slot *slot_for(ambit_ctx *ctx, uint32_t index) {
-    ambit__slots *slots = &ctx->values;
-    for (; index >= AMBIT__INLINE_SLOTS; index -= AMBIT__INLINE_SLOTS) {
-        if (!slots->next) {
-            ambit__slots *more = carve(ctx, sizeof *more, _Alignof(ambit__slots));
+    if (index < AMBIT__INLINE_SLOTS) return &ctx->head.slots[index];
+    ambit__slots **link = &ctx->head.more;
+    for (;;) {
+        index -= AMBIT__INLINE_SLOTS;
+        if (!*link) {
+            ambit__slots *more = carve(ctx, sizeof *more, AMBIT__GRANULE);
             if (!more) return NULL;
             more->next = NULL;
-            slots->next = more;
+            *link = more;
         }
-        slots = slots->next;
+        if (index < AMBIT__INLINE_SLOTS) return &(*link)->slots[index];
+        link = &(*link)->next;
     }
-    return &slots->slots[index];
 }
 
 static const ambit__slot *find_in(const ambit_ctx *ctx, const ambit_key *key) {
-    /* Acquire pairs with the release in publish(): what is counted is filled. */
-    uint32_t count = ambit__load_acquire(&ctx->value_count);
-    for (const ambit__slots *slots = &ctx->values; count; slots = slots->next) {
+    const struct ambit__ctx_head *head = &ctx->head;
+    /* Relaxed: it is never 0 again once a key with this hint can be found by the count. */
+    if (!ambit__load_relaxed(&head->hints[ambit__key_hint(key)])) return NULL;
+    /* Acquire pairs with the releases in publish() and ambit__ctx_publish(). */
+    uint32_t count = ambit__load_acquire(&head->value_count);
+    const ambit__slot *slots = head->slots;
+    const ambit__slots *next = NULL;
+    while (count) {
         uint32_t here = count < AMBIT__INLINE_SLOTS ? count : AMBIT__INLINE_SLOTS;
         for (uint32_t i = 0; i < here; i++)
-            if (slots->slots[i].key == key) return &slots->slots[i];
+            if (slots[i].key == key) return &slots[i];
         count -= here;
+        if (!count) break;
+        next = next ? next->next : head->more;
+        slots = next->slots;
     }
     return NULL;
 }
 
 static void publish(ambit_ctx *ctx, ambit__slot *slot, const ambit_key *key, const void *value,
                     size_t bytes) {
+    struct ambit__ctx_head *head = &ctx->head;
+    uint32_t index = ambit__load_relaxed(&head->value_count);
+    uint8_t hint = index < AMBIT__INLINE_SLOTS ? (uint8_t)(index + 1) : HINT_ELSEWHERE;
     *slot = (ambit__slot){key, value, bytes};
-    charge(ctx, bytes);
-    /* Release pairs with the acquire in find_in(). */
-    ambit__bump_release(&ctx->value_count, 1);
+    ambit__ctx_charge(head, bytes);
+    /* Releases pair with the acquires in ambit__ctx_get() and find_in(). */
+    if (!ambit__load_relaxed(&head->hints[ambit__key_hint(key)]))
+        ambit__store_release(&head->hints[ambit__key_hint(key)], hint);
+    ambit__store_release(&head->value_count, index + 1);
 }
 
 /* Whether a value may be stored: the slot to be filled, or why not. */
@@ -95,8 +99,8 @@ static ambit_status prepare(ambit_ctx *ctx, const char *function, const ambit_ke
         ambit__bug(function, "expected a context of the caller's, found the background", NULL,
                    NULL);
     if (find_in(ctx, key)) return AMBIT_EXISTS;
-    if (!fits_budget(ctx, bytes)) return AMBIT_EBUDGET;
-    *slot = slot_for(ctx, ambit__load_relaxed(&ctx->value_count));
+    if (!ambit__ctx_affords(&ctx->head, bytes)) return AMBIT_EBUDGET;
+    *slot = slot_for(ctx, ambit__load_relaxed(&ctx->head.value_count));
     return *slot ? AMBIT_OK : AMBIT_EMEMORY;
 }
 
@@ -105,7 +109,7 @@ ambit_status ambit_ctx_put_bytes(ambit_ctx *ctx, const ambit_key *key, const voi
     ambit__slot *slot;
     ambit_status status = prepare(ctx, "ambit_ctx_put", key, bytes, &slot);
     if (status) return status;
-    size_t alignment = key->alignment && key->alignment < 16 ? key->alignment : 16;
+    size_t alignment = key->alignment > AMBIT__GRANULE ? key->alignment : AMBIT__GRANULE;
     void *copy = carve(ctx, bytes, alignment);
     if (!copy) return AMBIT_EMEMORY;
     if (bytes) memcpy(copy, value, bytes);
@@ -113,10 +117,12 @@ ambit_status ambit_ctx_put_bytes(ambit_ctx *ctx, const ambit_key *key, const voi
     return AMBIT_OK;
 }
 
-static ambit__deferred *carve_deferred(ambit_ctx *ctx, void (*run)(void *), void *argument) {
-    ambit__deferred *deferred = carve(ctx, sizeof *deferred, _Alignof(ambit__deferred));
-    if (deferred) *deferred = (ambit__deferred){ctx->deferred, run, argument};
-    return deferred;
+static bool push_deferred(ambit_ctx *ctx, void (*run)(void *), void *argument) {
+    ambit__deferred *deferred = carve(ctx, sizeof *deferred, AMBIT__GRANULE);
+    if (!deferred) return false;
+    *deferred = (ambit__deferred){ctx->head.deferred, run, argument};
+    ctx->head.deferred = deferred;
+    return true;
 }
 
 ambit_status ambit_ctx_own_pointer(ambit_ctx *ctx, const ambit_key *key, void *value, size_t bytes,
@@ -124,47 +130,40 @@ ambit_status ambit_ctx_own_pointer(ambit_ctx *ctx, const ambit_key *key, void *v
     ambit__slot *slot;
     ambit_status status = prepare(ctx, "ambit_ctx_own", key, bytes, &slot);
     if (status) return status;
-    if (destroy) {
-        ambit__deferred *deferred = carve_deferred(ctx, destroy, value);
-        if (!deferred) return AMBIT_EMEMORY;
-        ctx->deferred = deferred;
-    }
+    if (destroy && !push_deferred(ctx, destroy, value)) return AMBIT_EMEMORY;
     publish(ctx, slot, key, value, bytes);
     return AMBIT_OK;
 }
 
-ambit_status ambit_ctx_defer(ambit_ctx *ctx, void (*run)(void *argument), void *argument) {
-    ambit__ctx_check(ctx, "ambit_ctx_defer", NULL);
+/* Stops unless it is a context that is closed some day. */
+static void check_owned(const ambit_ctx *ctx, const char *function) {
+    ambit__ctx_check(ctx, function, NULL);
     if (ambit__ctx_is_background(ctx))
-        ambit__bug("ambit_ctx_defer",
-                   "expected a context that is closed some day, found the "
-                   "background",
+        ambit__bug(function, "expected a context that is closed some day, found the background",
                    NULL, NULL);
-    if (!fits_budget(ctx, sizeof(ambit__deferred))) return AMBIT_EBUDGET;
-    ambit__deferred *deferred = carve_deferred(ctx, run, argument);
-    if (!deferred) return AMBIT_EMEMORY;
-    ctx->deferred = deferred;
-    charge(ctx, sizeof *deferred);
+}
+
+ambit_status ambit__ctx_defer(ambit_ctx *ctx, void (*run)(void *argument), void *argument) {
+    check_owned(ctx, "ambit_ctx_defer");
+    if (!run) ambit__bug("ambit_ctx_defer", "expected a function, found NULL", NULL, NULL);
+    if (!ambit__ctx_affords(&ctx->head, sizeof(ambit__deferred))) return AMBIT_EBUDGET;
+    if (!push_deferred(ctx, run, argument)) return AMBIT_EMEMORY;
+    ambit__ctx_charge(&ctx->head, sizeof(ambit__deferred));
     return AMBIT_OK;
 }
 
-void *ambit_ctx_alloc(ambit_ctx *ctx, size_t bytes) {
-    ambit__ctx_check(ctx, "ambit_ctx_alloc", NULL);
-    if (ambit__ctx_is_background(ctx))
-        ambit__bug("ambit_ctx_alloc",
-                   "expected a context that is closed some day, found the "
-                   "background",
-                   NULL, NULL);
-    if (!fits_budget(ctx, bytes)) return NULL;
-    void *memory = carve(ctx, bytes, 16);
-    if (memory) charge(ctx, bytes);
+void *ambit__ctx_alloc(ambit_ctx *ctx, size_t bytes) {
+    check_owned(ctx, "ambit_ctx_alloc");
+    if (!ambit__ctx_affords(&ctx->head, bytes)) return NULL;
+    void *memory = carve(ctx, bytes, AMBIT__GRANULE);
+    if (memory) ambit__ctx_charge(&ctx->head, bytes);
     return memory;
 }
 
 const void *ambit_ctx_get_bytes(const ambit_ctx *ctx, const ambit_key *key, size_t *bytes) {
     if (ambit__unlikely(!key))
         ambit__bug("ambit_ctx_get", "expected a key, found NULL", NULL, NULL);
-    for (; ctx; ctx = ambit__load_relaxed(&ctx->origin)) {
+    for (; ctx; ctx = ambit__load_relaxed(&ctx->head.origin)) {
         const ambit__slot *slot = find_in(ctx, key);
         if (!slot) continue;
         if (bytes) *bytes = slot->bytes;
@@ -176,7 +175,9 @@ const void *ambit_ctx_get_bytes(const ambit_ctx *ctx, const ambit_key *key, size
 
 void ambit_ctx_budget_set(ambit_ctx *ctx, size_t bytes) {
     ambit__ctx_check(ctx, "ambit_ctx_budget_set", NULL);
-    ctx->budget_bytes = bytes;
+    ambit__store_relaxed(&ctx->head.budget_bytes, bytes);
 }
 
-size_t ambit_ctx_bytes(const ambit_ctx *ctx) { return used_bytes(ctx); }
+size_t ambit_ctx_bytes(const ambit_ctx *ctx) {
+    return ambit__load_relaxed(&ambit__ctx_entry(ctx)->bytes);
+}

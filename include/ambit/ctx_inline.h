@@ -1,0 +1,209 @@
+/* The inside of a context as far as the fast calls need it: they are inline and cost a few
+ * instructions. ctx.h is the manual; nothing here is to be used by its own name. */
+#ifndef AMBIT_CTX_INLINE_H
+#define AMBIT_CTX_INLINE_H
+
+#include "ambit/ctx.h"
+#include "ambit/entry.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define AMBIT__INLINE_SLOTS 8
+#define AMBIT__HINTS 32
+#define AMBIT__GRANULE 16 /* the arena's alignment; everything in it is a multiple long */
+
+typedef struct ambit__slot {
+    const ambit_key *key;
+    const void *value;
+    size_t bytes;
+} ambit__slot;
+
+typedef struct ambit__deferred {
+    struct ambit__deferred *next;
+    void (*run)(void *argument);
+    void *argument;
+} ambit__deferred;
+
+/* The first fields of every context. A context that was given back has no arena, no room and no
+ * values, so that an inline call on it takes the long way, which stops. */
+struct ambit__ctx_head {
+    /* read by everyone below */
+    ambit__entry entry;
+    AMBIT__ATOMIC(uint32_t) state; /* 0 while it lives, then its ambit_status, for good */
+    AMBIT__ATOMIC(uint32_t) depth;
+    AMBIT__ATOMIC(int64_t) deadline_ns; /* the earliest on the way to the root; constant */
+    const ambit_ctx *parent;            /* for cancellation; NULL under the background; constant */
+    AMBIT__ATOMIC(struct ambit__shards *) shards; /* counts keepers by thread; NULL: `keepers` */
+
+    /* externally serialised: arena, budget and values */
+    unsigned char *free_bytes, *free_end; /* multiples of the granule */
+    ambit__deferred *deferred;
+    AMBIT__ATOMIC(ambit_ctx *) origin; /* where values are looked up next, and what it keeps */
+    AMBIT__ATOMIC(uint32_t) value_count;
+    uint32_t order_children;            /* before the first child */
+    AMBIT__ATOMIC(size_t) budget_bytes; /* what children inherit */
+    struct ambit__slots *more;          /* slots from the ninth on */
+
+    /* Where a key may be: 0 for nowhere in this context, i + 1 for slot i below, more for anywhere.
+     * The first key of a hint keeps it. */
+    AMBIT__ATOMIC(uint8_t) hints[AMBIT__HINTS];
+    ambit__slot slots[AMBIT__INLINE_SLOTS];
+};
+
+AMBIT__INLINE struct ambit__ctx_head *ambit__head_of(const ambit_ctx *ctx) {
+    return (struct ambit__ctx_head *)(uintptr_t)ctx;
+}
+
+/* ---- State ----------------------------------------------------------------------------------- */
+
+ambit_status ambit__ctx_err_deadline(const ambit_ctx *ctx);
+ambit_status ambit__ctx_err_ended(const ambit_ctx *ctx);
+
+static inline ambit_status ambit_ctx_err(const ambit_ctx *ctx) {
+    const struct ambit__ctx_head *own = ambit__head_of(ctx);
+    const struct ambit__ctx_head *at = own;
+    do {
+        /* Acquire pairs with the release in ambit__ctx_end_locked(): the cause stands before the
+         * state. */
+        if (__builtin_expect(AMBIT__LOAD_ACQUIRE(&at->state) != 0, 0))
+            return ambit__ctx_err_ended(ctx);
+        at = ambit__head_of(at->parent);
+    } while (at);
+    /* Relaxed: it was written before the context was handed to anyone. */
+    if (AMBIT__LOAD_RELAXED(&own->deadline_ns) == AMBIT_NEVER) return AMBIT_OK;
+    return ambit__ctx_err_deadline(ctx);
+}
+
+/* ---- Arena ----------------------------------------------------------------------------------- */
+
+void *ambit__ctx_alloc(ambit_ctx *ctx, size_t bytes);
+ambit_status ambit__ctx_defer(ambit_ctx *ctx, void (*run)(void *argument), void *argument);
+
+/* True if the budget has `charged` bytes left. It may have been lowered below what is in use. */
+AMBIT__INLINE int ambit__ctx_affords(const struct ambit__ctx_head *head, size_t charged) {
+    /* Relaxed, here and below: one thread writes, and walks may read any of the values. */
+    size_t used = (size_t)AMBIT__LOAD_RELAXED(&head->entry.bytes);
+    size_t budget = AMBIT__LOAD_RELAXED(&head->budget_bytes);
+    return used <= budget && charged <= budget - used;
+}
+
+/* True if the arena's block has `bytes` left and the budget `charged`. */
+AMBIT__INLINE int ambit__ctx_fits(const struct ambit__ctx_head *head, size_t bytes,
+                                  size_t charged) {
+    return bytes <= (size_t)(head->free_end - head->free_bytes) &&
+           ambit__ctx_affords(head, charged);
+}
+
+AMBIT__INLINE void ambit__ctx_charge(struct ambit__ctx_head *head, size_t bytes) {
+    AMBIT__STORE_RELAXED(&head->entry.bytes, AMBIT__LOAD_RELAXED(&head->entry.bytes) + bytes);
+}
+
+/* After ambit__ctx_fits(): takes `bytes`. */
+AMBIT__INLINE void *ambit__ctx_take(struct ambit__ctx_head *head, size_t bytes) {
+    unsigned char *start = head->free_bytes;
+    head->free_bytes = start + ((bytes + AMBIT__GRANULE - 1) & ~(size_t)(AMBIT__GRANULE - 1));
+    return start;
+}
+
+static inline void *ambit_ctx_alloc(ambit_ctx *ctx, size_t bytes) {
+    struct ambit__ctx_head *head = ambit__head_of(ctx);
+    if (__builtin_expect(!ctx || !head->free_bytes || !ambit__ctx_fits(head, bytes, bytes), 0))
+        return ambit__ctx_alloc(ctx, bytes);
+    ambit__ctx_charge(head, bytes);
+    return ambit__ctx_take(head, bytes);
+}
+
+AMBIT__INLINE void ambit__ctx_push_deferred(struct ambit__ctx_head *head, void (*run)(void *),
+                                            void *argument) {
+    ambit__deferred *deferred = (ambit__deferred *)ambit__ctx_take(head, sizeof *deferred);
+    deferred->next = head->deferred;
+    deferred->run = run;
+    deferred->argument = argument;
+    head->deferred = deferred;
+}
+
+static inline ambit_status ambit_ctx_defer(ambit_ctx *ctx, void (*run)(void *argument),
+                                           void *argument) {
+    struct ambit__ctx_head *head = ambit__head_of(ctx);
+    if (__builtin_expect(
+            !ctx || !run ||
+                !ambit__ctx_fits(head, sizeof(ambit__deferred), sizeof(ambit__deferred)),
+            0))
+        return ambit__ctx_defer(ctx, run, argument);
+    ambit__ctx_charge(head, sizeof(ambit__deferred));
+    ambit__ctx_push_deferred(head, run, argument);
+    return AMBIT_OK;
+}
+
+/* ---- Values ---------------------------------------------------------------------------------- */
+
+/* Keys that stand side by side, 24 or 32 bytes apart, get hints of their own. */
+AMBIT__INLINE unsigned ambit__key_hint(const ambit_key *key) {
+    uintptr_t address = (uintptr_t)key;
+    return (unsigned)((address >> 3) + (address >> 5)) % AMBIT__HINTS;
+}
+
+/* True if the next slot is inside and the key surely not there yet. */
+AMBIT__INLINE int ambit__ctx_is_new(const struct ambit__ctx_head *head, const ambit_key *key) {
+    return head->free_bytes && AMBIT__LOAD_RELAXED(&head->value_count) < AMBIT__INLINE_SLOTS &&
+           !AMBIT__LOAD_RELAXED(&head->hints[ambit__key_hint(key)]);
+}
+
+/* Puts a value into the next slot inside. */
+AMBIT__INLINE void ambit__ctx_publish(struct ambit__ctx_head *head, const ambit_key *key,
+                                      const void *value, size_t bytes) {
+    uint32_t index = AMBIT__LOAD_RELAXED(&head->value_count);
+    ambit__slot *slot = &head->slots[index];
+    slot->key = key;
+    slot->value = value;
+    slot->bytes = bytes;
+    /* Release pairs with the acquire in ambit__ctx_get(), and that of the count with the one in
+     * find_in(): what can be found is filled. */
+    AMBIT__STORE_RELEASE(&head->hints[ambit__key_hint(key)], (uint8_t)(index + 1));
+    AMBIT__STORE_RELEASE(&head->value_count, index + 1);
+}
+
+AMBIT__INLINE ambit_status ambit__ctx_put(ambit_ctx *ctx, const ambit_key *key, const void *value,
+                                          size_t bytes, size_t alignment) {
+    struct ambit__ctx_head *head = ambit__head_of(ctx);
+    if (__builtin_expect(!ctx || !key || alignment > AMBIT__GRANULE ||
+                             !ambit__ctx_is_new(head, key) || !ambit__ctx_fits(head, bytes, bytes),
+                         0))
+        return ambit_ctx_put_bytes(ctx, key, value, bytes);
+    ambit__ctx_charge(head, bytes);
+    void *copy = ambit__ctx_take(head, bytes);
+    __builtin_memcpy(copy, value, bytes);
+    ambit__ctx_publish(head, key, copy, bytes);
+    return AMBIT_OK;
+}
+
+AMBIT__INLINE ambit_status ambit__ctx_own(ambit_ctx *ctx, const ambit_key *key, void *value,
+                                          size_t bytes, void (*destroy)(void *value)) {
+    struct ambit__ctx_head *head = ambit__head_of(ctx);
+    if (__builtin_expect(!ctx || !key || !ambit__ctx_is_new(head, key) ||
+                             !ambit__ctx_fits(head, sizeof(ambit__deferred), bytes),
+                         0))
+        return ambit_ctx_own_pointer(ctx, key, value, bytes, destroy);
+    if (destroy) ambit__ctx_push_deferred(head, destroy, value);
+    ambit__ctx_charge(head, bytes);
+    ambit__ctx_publish(head, key, value, bytes);
+    return AMBIT_OK;
+}
+
+AMBIT__INLINE const void *ambit__ctx_get(const ambit_ctx *ctx, const ambit_key *key) {
+    if (__builtin_expect(ctx != NULL, 1)) {
+        const struct ambit__ctx_head *head = ambit__head_of(ctx);
+        /* Acquire pairs with the release in ambit__ctx_publish(). */
+        unsigned index = AMBIT__LOAD_ACQUIRE(&head->hints[ambit__key_hint(key)]) - 1u;
+        if (__builtin_expect(index < AMBIT__INLINE_SLOTS && head->slots[index].key == key, 1))
+            return head->slots[index].value;
+    }
+    return ambit_ctx_get_bytes(ctx, key, NULL);
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif

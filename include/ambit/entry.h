@@ -1,0 +1,37 @@
+/* What the census reads of every object that it counts, and the atomics of the inline calls. Shown
+ * because the fast calls are inline; not to be touched by a program. */
+#ifndef AMBIT_ENTRY_H
+#define AMBIT_ENTRY_H
+
+#include <stdint.h>
+
+#include "ambit/site.h"
+
+/* C and C++ lay these out alike; C++ reads them through the compiler's built-ins. */
+#ifdef __cplusplus
+#define AMBIT__ATOMIC(T) T
+#define AMBIT__LOAD_ACQUIRE(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define AMBIT__LOAD_RELAXED(p) __atomic_load_n((p), __ATOMIC_RELAXED)
+#define AMBIT__STORE_RELEASE(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+#define AMBIT__STORE_RELAXED(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
+#else
+#include <stdatomic.h>
+#define AMBIT__ATOMIC(T) _Atomic(T)
+#define AMBIT__LOAD_ACQUIRE(p) atomic_load_explicit((p), memory_order_acquire)
+#define AMBIT__LOAD_RELAXED(p) atomic_load_explicit((p), memory_order_relaxed)
+#define AMBIT__STORE_RELEASE(p, v) atomic_store_explicit((p), (v), memory_order_release)
+#define AMBIT__STORE_RELAXED(p, v) atomic_store_explicit((p), (v), memory_order_relaxed)
+#endif
+
+#define AMBIT__INLINE static inline __attribute__((always_inline))
+
+/* The first field of every object that the census counts. Written by the owner, read by walks. */
+typedef struct ambit__entry {
+    AMBIT__ATOMIC(const ambit_site *) site; /* NULL while free; last at birth, first at death */
+    AMBIT__ATOMIC(int64_t) birth_ns;        /* coarse clock */
+    AMBIT__ATOMIC(uint64_t) bytes;
+    AMBIT__ATOMIC(uint32_t) marks; /* AMBIT__MARK_*: set by anyone, cleared at birth */
+    uint32_t unused;
+} ambit__entry;
+
+#endif
