@@ -21,7 +21,6 @@ typedef struct ambit__slot {
 } ambit__slot;
 
 typedef struct ambit__deferred {
-    struct ambit__deferred *next;
     void (*run)(void *argument);
     void *argument;
 } ambit__deferred;
@@ -37,9 +36,12 @@ struct ambit__ctx_head {
     const ambit_ctx *parent;            /* for cancellation; NULL under the background; constant */
     AMBIT__ATOMIC(struct ambit__shards *) shards; /* counts keepers by thread; NULL: `keepers` */
 
-    /* externally serialised: arena, budget and values */
+    /* Externally serialised: arena, budget and values. The arena's block is filled from both ends:
+     * memory from below, and a stack of destructors that grows down from its top, so that neither
+     * waits for what the other has just stored. */
     unsigned char *free_bytes, *free_end; /* multiples of the granule */
-    ambit__deferred *deferred;
+    unsigned char *block_top;
+    size_t deferred_bytes;             /* destructors in blocks that are full */
     AMBIT__ATOMIC(ambit_ctx *) origin; /* where values are looked up next, and what it keeps */
     AMBIT__ATOMIC(uint32_t) value_count;
     uint32_t order_children;            /* before the first child */
@@ -115,13 +117,18 @@ static inline void *ambit_ctx_alloc(ambit_ctx *ctx, size_t bytes) {
     return ambit__ctx_take(head, bytes);
 }
 
+/* After ambit__ctx_fits() with the size of one. */
 AMBIT__INLINE void ambit__ctx_push_deferred(struct ambit__ctx_head *head, void (*run)(void *),
                                             void *argument) {
-    ambit__deferred *deferred = (ambit__deferred *)ambit__ctx_take(head, sizeof *deferred);
-    deferred->next = head->deferred;
+    head->free_end -= sizeof(ambit__deferred);
+    ambit__deferred *deferred = (ambit__deferred *)(void *)head->free_end;
     deferred->run = run;
     deferred->argument = argument;
-    head->deferred = deferred;
+}
+
+/* What the destructors take. */
+AMBIT__INLINE size_t ambit__ctx_deferred_bytes(const struct ambit__ctx_head *head) {
+    return head->deferred_bytes + (size_t)(head->block_top - head->free_end);
 }
 
 static inline ambit_status ambit_ctx_defer(ambit_ctx *ctx, void (*run)(void *argument),
@@ -129,10 +136,10 @@ static inline ambit_status ambit_ctx_defer(ambit_ctx *ctx, void (*run)(void *arg
     struct ambit__ctx_head *head = ambit__head_of(ctx);
     if (__builtin_expect(
             !ctx || !run ||
-                !ambit__ctx_fits(head, sizeof(ambit__deferred), sizeof(ambit__deferred)),
+                !ambit__ctx_fits(head, sizeof(ambit__deferred),
+                                 ambit__ctx_deferred_bytes(head) + sizeof(ambit__deferred)),
             0))
         return ambit__ctx_defer(ctx, run, argument);
-    ambit__ctx_charge(head, sizeof(ambit__deferred));
     ambit__ctx_push_deferred(head, run, argument);
     return AMBIT_OK;
 }

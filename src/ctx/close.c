@@ -17,10 +17,7 @@ static void run_deferred(ambit_ctx *ctx) {
         ambit__or_relaxed(&ambit__ctx_entry(ctx)->marks, AMBIT__MARK_CLOSED);
         ambit__ctx_end_locked(ctx, &cause, INT64_MIN);
     }
-    for (ambit__deferred *deferred; (deferred = ctx->head.deferred);) {
-        ctx->head.deferred = deferred->next; /* first, since it may defer more */
-        deferred->run(deferred->argument);
-    }
+    ambit__ctx_run_deferred(ctx);
 }
 
 /* What few contexts have. */
@@ -45,7 +42,8 @@ static void give_back(ambit_ctx *ctx, ambit__thread *self) {
         ctx->blocks = block->next;
         ambit__release(block, block->bytes, AMBIT__GRANULE);
     }
-    head->free_bytes = head->free_end = NULL;
+    ctx->filling = NULL;
+    head->free_bytes = head->free_end = head->block_top = NULL;
     if (ambit__load_relaxed(&head->value_count)) {
         ambit__store_relaxed(&head->value_count, 0);
         head->more = NULL;
@@ -74,7 +72,7 @@ static void free_chain(ambit_ctx *ctx, ambit__thread *self) {
     ctx->next_work = NULL;
     while (ctx) {
         ambit_ctx *rest = ctx->next_work;
-        if (ctx->head.deferred) {
+        if (ambit__ctx_deferred_bytes(&ctx->head)) {
             /* The last share stands while destructors run. If one of them has given the context
              * away, to a hold or a child, that one frees it. */
             ambit__store_relaxed(&ctx->keepers, 1);

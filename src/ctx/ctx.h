@@ -8,7 +8,7 @@
  *   fixed after open     parent, deadline, depth, origin, second
  *   under `waiting.lock` state and cause until set, claimed, deliverer, event_fd, lists until set
  *   under a list's lock  the list, and the states of the nodes in it
- *   externally serialised (put, own, alloc, defer): slots, arena, deferred
+ *   externally serialised (put, own, alloc, defer): slots, arena, destructors
  *   the deliverer only   next_work, next_list
  *
  * STATES
@@ -42,9 +42,13 @@ typedef struct ambit__slots {
     ambit__slot slots[AMBIT__INLINE_SLOTS];
 } ambit__slots;
 
+/* More arena, all of it given back at the end. What was filled before is kept here for its stack of
+ * destructors, which run after those of this block. */
 typedef struct ambit__block {
-    struct ambit__block *next;
-    size_t bytes; /* with this header */
+    struct ambit__block *next;  /* all of the context */
+    struct ambit__block *below; /* filled before, NULL for what is inside the context */
+    size_t bytes;               /* with this header */
+    unsigned char *free_bytes, *free_end, *block_top; /* of what was filled before */
 } __attribute__((aligned(AMBIT__GRANULE))) ambit__block;
 
 enum { AMBIT__UNARMED = 0, AMBIT__ARMING = 1, AMBIT__ARMED = 2 };
@@ -76,7 +80,8 @@ struct ambit_ctx {
     _Atomic(int64_t) callback_since_ns;
     _Atomic(const ambit_site *) callback_site;
     ambit__block *blocks;
-    ambit_cause cause; /* set when it ends */
+    ambit__block *filling; /* the arena stands in this one; NULL: inside the context */
+    ambit_cause cause;     /* set when it ends */
     int64_t ended_ns;
 
     /* while armed */
@@ -117,6 +122,21 @@ static inline void ambit__ctx_check(const ambit_ctx *ctx, const char *function,
                                     const ambit_site *site) {
     if (ambit__unlikely(!ctx || !ambit__load_relaxed(&ctx->head.entry.site)))
         ambit__ctx_check_failed(ctx, function, site);
+}
+
+/* One keeper more or less in the cell of this thread. False if that is not to be: then it is to be
+ * counted in `keepers`. After a true answer to a keeper less the context may be gone. */
+static inline bool ambit__ctx_count_by_thread(ambit_ctx *ctx, ambit__shards *shards,
+                                              const ambit__thread *self, int64_t change) {
+    if (ambit__unlikely(!self || self->index >= AMBIT__SHARDS)) return false;
+    _Atomic(int64_t) *cell = &shards->shard[self->index].cell;
+    int64_t count = ambit__load_relaxed(cell); /* written by this thread only */
+    ambit__store_relaxed(cell, count | 1);     /* T1 */
+    ambit__light_barrier();
+    bool stands = ambit__load_relaxed(&ctx->head.shards) == shards; /* T2 */
+    /* T3; release pairs with the acquire in idle_cell(). */
+    ambit__store_release(cell, stands ? count + 2 * change : count);
+    return stands;
 }
 
 /* One keeper more. The caller is one itself, or borrows from one. */
@@ -184,6 +204,9 @@ void ambit__ctx_disarm_if_ended(ambit_ctx *ctx);
 bool ambit__ctx_disarm(ambit_ctx *ctx);
 /* Links `ctx` below `above`, which is armed; false if that has ended. */
 bool ambit__ctx_link(ambit_ctx *above, ambit_ctx *ctx, ambit_cancel *link);
+
+/* value.c: runs the destructors, the newest first, until none is left. */
+void ambit__ctx_run_deferred(ambit_ctx *ctx);
 
 /* bind.c */
 extern _Thread_local ambit_binding *ambit__innermost_binding

@@ -23,7 +23,7 @@ ambit__slab ambit__slab_ctx = {
     .kind = AMBIT_KIND_CTX, .object_bytes = AMBIT__CTX_BYTES, .inspect = inspect};
 
 /* 608 bytes in eight values, rounded up, and a destructor for each. */
-_Static_assert(AMBIT__CTX_HEADER + 640 + 8 * 32 <= AMBIT__CTX_BYTES, "eight small values fit");
+_Static_assert(AMBIT__CTX_HEADER + 640 + 8 * 16 <= AMBIT__CTX_BYTES, "eight small values fit");
 _Static_assert(AMBIT__CTX_BYTES % 64 == 0 && AMBIT__CTX_BYTES / 64 % 2 == 1, "spread over sets");
 _Static_assert(offsetof(struct ambit__ctx_head, free_bytes) == 64,
                "what children read stands apart from what the owner writes");
@@ -61,7 +61,7 @@ static ambit_ctx *fresh(ambit_ctx *parent, ambit_ctx *origin, int64_t deadline_n
     head->parent = ambit__ctx_is_background(parent) ? NULL : parent;
     ambit__store_relaxed(&head->origin, below ? origin : NULL);
     head->free_bytes = (unsigned char *)ctx + AMBIT__CTX_HEADER;
-    head->free_end = (unsigned char *)ctx + AMBIT__CTX_BYTES;
+    head->free_end = head->block_top = (unsigned char *)ctx + AMBIT__CTX_BYTES;
     ambit__store_relaxed(&head->budget_bytes, ambit__load_relaxed(&origin->head.budget_bytes));
     ambit__store_relaxed(&ctx->keepers, 1);
     ambit__slab_born(&head->entry, site, now_ns);

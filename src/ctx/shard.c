@@ -55,19 +55,6 @@ void ambit__ctx_free_shards(ambit_ctx *ctx) {
 
 /* ---- Keepers --------------------------------------------------------------------------------- */
 
-bool ambit__ctx_count_by_thread(ambit_ctx *ctx, ambit__shards *shards, ambit__thread *self,
-                                int64_t change) {
-    if (ambit__unlikely(!self || self->index >= AMBIT__SHARDS)) return false;
-    _Atomic(int64_t) *cell = &shards->shard[self->index].cell;
-    int64_t count = ambit__load_relaxed(cell); /* written by this thread only */
-    ambit__store_relaxed(cell, count | 1);     /* T1 */
-    ambit__light_barrier();
-    bool stands = ambit__load_relaxed(&ctx->head.shards) == shards; /* T2 */
-    /* T3; release pairs with the acquire in sum_cells(). */
-    ambit__store_release(cell, stands ? count + 2 * change : count);
-    return stands;
-}
-
 void ambit__ctx_note_turn(ambit_ctx *ctx, ambit__thread *self) {
     /* Relaxed, all of it: a hint, and a turn that is lost is made up for by the next. */
     ambit__store_relaxed(&ctx->last_keeper, self->index);

@@ -49,10 +49,6 @@ typedef struct ambit__shards {
     ambit__shard shard[AMBIT__SHARDS];
 } ambit__shards;
 
-/* One keeper more or less in the cell of this thread. False if that is not to be: then it is to be
- * counted in `keepers`. After a true answer to a keeper less the context may be gone. */
-bool ambit__ctx_count_by_thread(ambit_ctx *ctx, ambit__shards *shards, ambit__thread *self,
-                                int64_t change);
 /* Another thread than the last time counts in `keepers`. Too often, and the context gets shards. */
 void ambit__ctx_note_turn(ambit_ctx *ctx, ambit__thread *self);
 /* Has everything counted in `keepers` from here on. The owner only, once it has ended. */

@@ -9,7 +9,7 @@
 
 enum { FIRST_BLOCK_BYTES = 4096, HINT_ELSEWHERE = UINT8_MAX };
 
-/* A new block with room for `bytes`; the rest of the old one is given up. */
+/* A new block with room for `bytes`; what is free in the old one is given up. */
 static bool grow(ambit_ctx *ctx, size_t bytes) {
     size_t size;
     if (__builtin_add_overflow(bytes, sizeof(ambit__block) + AMBIT__GRANULE - 1, &size))
@@ -18,11 +18,13 @@ static bool grow(ambit_ctx *ctx, size_t bytes) {
     if (size < FIRST_BLOCK_BYTES) size = FIRST_BLOCK_BYTES;
     ambit__block *block = ambit__allocate(size, AMBIT__GRANULE);
     if (!block) return false;
-    block->next = ctx->blocks;
-    block->bytes = size;
-    ctx->blocks = block;
-    ctx->head.free_bytes = (unsigned char *)(block + 1);
-    ctx->head.free_end = (unsigned char *)block + size;
+    struct ambit__ctx_head *head = &ctx->head;
+    *block = (ambit__block){ctx->blocks,      ctx->filling,   size,
+                            head->free_bytes, head->free_end, head->block_top};
+    head->deferred_bytes += (size_t)(head->block_top - head->free_end);
+    ctx->blocks = ctx->filling = block;
+    head->free_bytes = (unsigned char *)(block + 1);
+    head->free_end = head->block_top = (unsigned char *)block + size;
     return true;
 }
 
@@ -118,11 +120,34 @@ ambit_status ambit_ctx_put_bytes(ambit_ctx *ctx, const ambit_key *key, const voi
 }
 
 static bool push_deferred(ambit_ctx *ctx, void (*run)(void *), void *argument) {
-    ambit__deferred *deferred = carve(ctx, sizeof *deferred, AMBIT__GRANULE);
-    if (!deferred) return false;
-    *deferred = (ambit__deferred){ctx->head.deferred, run, argument};
-    ctx->head.deferred = deferred;
+    const struct ambit__ctx_head *head = &ctx->head;
+    if ((size_t)(head->free_end - head->free_bytes) < sizeof(ambit__deferred) &&
+        !grow(ctx, sizeof(ambit__deferred)))
+        return false;
+    ambit__ctx_push_deferred(&ctx->head, run, argument);
     return true;
+}
+
+/* The newest destructor, taken out; false if there is none. */
+static bool pop_deferred(ambit_ctx *ctx, ambit__deferred *deferred) {
+    struct ambit__ctx_head *head = &ctx->head;
+    while (head->free_end == head->block_top) {
+        ambit__block *block = ctx->filling;
+        if (!block) return false;
+        ctx->filling = block->below;
+        head->free_bytes = block->free_bytes;
+        head->free_end = block->free_end;
+        head->block_top = block->block_top;
+        head->deferred_bytes -= (size_t)(head->block_top - head->free_end);
+    }
+    *deferred = *(ambit__deferred *)(void *)head->free_end;
+    head->free_end += sizeof *deferred;
+    return true;
+}
+
+void ambit__ctx_run_deferred(ambit_ctx *ctx) {
+    /* Taken out first, since it may defer more. */
+    for (ambit__deferred deferred; pop_deferred(ctx, &deferred);) deferred.run(deferred.argument);
 }
 
 ambit_status ambit_ctx_own_pointer(ambit_ctx *ctx, const ambit_key *key, void *value, size_t bytes,
@@ -146,10 +171,9 @@ static void check_owned(const ambit_ctx *ctx, const char *function) {
 ambit_status ambit__ctx_defer(ambit_ctx *ctx, void (*run)(void *argument), void *argument) {
     check_owned(ctx, "ambit_ctx_defer");
     if (!run) ambit__bug("ambit_ctx_defer", "expected a function, found NULL", NULL, NULL);
-    if (!ambit__ctx_affords(&ctx->head, sizeof(ambit__deferred))) return AMBIT_EBUDGET;
-    if (!push_deferred(ctx, run, argument)) return AMBIT_EMEMORY;
-    ambit__ctx_charge(&ctx->head, sizeof(ambit__deferred));
-    return AMBIT_OK;
+    size_t charged = ambit__ctx_deferred_bytes(&ctx->head) + sizeof(ambit__deferred);
+    if (!ambit__ctx_affords(&ctx->head, charged)) return AMBIT_EBUDGET;
+    return push_deferred(ctx, run, argument) ? AMBIT_OK : AMBIT_EMEMORY;
 }
 
 void *ambit__ctx_alloc(ambit_ctx *ctx, size_t bytes) {
@@ -179,5 +203,6 @@ void ambit_ctx_budget_set(ambit_ctx *ctx, size_t bytes) {
 }
 
 size_t ambit_ctx_bytes(const ambit_ctx *ctx) {
-    return ambit__load_relaxed(&ambit__ctx_entry(ctx)->bytes);
+    return ambit__load_relaxed(&ambit__ctx_entry(ctx)->bytes) +
+           ambit__ctx_deferred_bytes(&ctx->head);
 }
