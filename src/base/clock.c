@@ -3,13 +3,7 @@
 #include <stddef.h>
 
 static ambit_clock custom;
-_Atomic(bool) ambit__clock_custom;
-static _Atomic(uint32_t) changes;
-
-uint32_t ambit__clock_changes(void) {
-    /* Acquire pairs with the release in ambit_clock_set(): who sees the change reads the new clock. */
-    return ambit__load_acquire(&changes);
-}
+_Atomic(uint32_t) ambit__clock_version;
 
 int64_t ambit__clock_custom_now(void) { return custom.now_ns(custom.user); }
 
@@ -31,8 +25,8 @@ int64_t ambit_clock_now_ns(void) { return ambit__clock_now(); }
 
 void ambit_clock_set(const ambit_clock *clock) {
     if (clock) custom = *clock;
-    /* Release pairs with the acquire in ambit__clock_is_custom(). */
-    ambit__store_release(&ambit__clock_custom, clock != NULL);
-    /* Release pairs with ambit__clock_changes(). */
-    ambit__store_release(&changes, ambit__load_relaxed(&changes) + 1);
+    uint32_t next = ambit__load_relaxed(&ambit__clock_version) + 1;
+    if ((next & 1) != (clock != NULL)) next++;
+    /* Release pairs with the acquire in ambit__clock_changes(): the struct stands before it. */
+    ambit__store_release(&ambit__clock_version, next);
 }

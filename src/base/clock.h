@@ -6,14 +6,15 @@
 #include "base/atomic.h"
 #include "base/vdso.h"
 
-/* True while a program's own clock is in place. */
-extern _Atomic(bool) ambit__clock_custom __attribute__((visibility("hidden")));
-static inline bool ambit__clock_is_custom(void) {
-    /* Acquire pairs with the release in ambit_clock_set(): the struct stands before the flag. */
-    return ambit__load_acquire(&ambit__clock_custom);
+/* Counts the clocks that were put in place; odd while it is a program's own. Times of before and
+ * after a change do not compare. */
+extern _Atomic(uint32_t) ambit__clock_version __attribute__((visibility("hidden")));
+static inline uint32_t ambit__clock_changes(void) {
+    /* Acquire pairs with the release in ambit_clock_set(): who sees the change reads the new clock. */
+    return ambit__load_acquire(&ambit__clock_version);
 }
-/* How often a clock was put in place: times of before and after do not compare. */
-uint32_t ambit__clock_changes(void);
+static inline bool ambit__clock_is_custom(void) { return ambit__clock_changes() & 1; }
+
 int64_t ambit__clock_now(void);
 int64_t ambit__clock_custom_now(void);
 

@@ -192,7 +192,8 @@ bool ambit__heavy_barrier_works(void) {
     return syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
 }
 
-/* The kernel refuses it to a process that has not registered, so the answer is true to the effect. */
-bool ambit__heavy_barrier(void) {
-    return syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
+void ambit__heavy_barrier(void) {
+    if (syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) != 0)
+        ambit__bug("membarrier", "expected the system call to work as before, found it refused",
+                   NULL, NULL);
 }

@@ -74,11 +74,12 @@ void ambit__worker_detach(ambit__worker *worker);
 /* Runs `child` in the child of every fork() from now on. At most 8. */
 void ambit__on_fork(void (*child)(void));
 
-/* A barrier on every running thread of the process, so that the others need only a compiler barrier
- * (membarrier(2), private expedited). False where the kernel has none: then nothing was ordered. */
-bool ambit__heavy_barrier(void);
-/* Asked once, before relying on it. */
+/* Whether this kernel has the heavy barrier. Asked before relying on it. */
 bool ambit__heavy_barrier_works(void);
+/* A full barrier on every running thread of the process, so that the others need only the light one
+ * (membarrier(2), private expedited). Stops the program if it is refused after it has worked, as by
+ * a system call filter that was set up too late. */
+void ambit__heavy_barrier(void);
 /* The other side of it. */
 static inline void ambit__light_barrier(void) { atomic_signal_fence(memory_order_seq_cst); }
 

@@ -3,7 +3,7 @@
 
 #include "base/clock.h"
 #include "census/slab.h"
-#include "timer/wheel.h"
+#include "timer/service.h"
 
 struct ambit__timer_entry {
     ambit__entry entry;
@@ -46,7 +46,7 @@ ambit_status ambit_timer_arm_at(int64_t deadline_ns, ambit_timer_fn *run, void *
     timer->node.fired = give_back;
     ambit_timer handle = {timer, timer->node.generation};
     ambit__slab_born(&timer->entry, site, ambit__clock_coarse());
-    ambit_status status = ambit__timer_node_arm(&timer->node, deadline_ns, fire);
+    ambit_status status = ambit__timer_arm(self, &timer->node, deadline_ns, fire);
     if (status)
         give_back(&timer->node);
     else
@@ -56,7 +56,7 @@ ambit_status ambit_timer_arm_at(int64_t deadline_ns, ambit_timer_fn *run, void *
 
 ambit_disarm ambit_timer_disarm(ambit_timer timer) {
     if (!timer.entry) return AMBIT_FIRED;
-    ambit_disarm found = ambit__timer_node_disarm_generation(&timer.entry->node, timer.generation);
+    ambit_disarm found = ambit__timer_disarm(&timer.entry->node, false, timer.generation);
     if (found == AMBIT_DISARMED) give_back(&timer.entry->node);
     return found;
 }

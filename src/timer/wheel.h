@@ -9,19 +9,21 @@ typedef struct ambit__timer_link {
     struct ambit__timer_link *next, *previous;
 } ambit__timer_link;
 
-/* Zero is an idle node. */
+/* Zero is an idle node. What a disarm reads comes first, so that it lies together. */
 typedef struct ambit__timer_node {
     /* under the lock of `wheel` */
     ambit__timer_link link; /* first: a link is cast back to its node */
-    int64_t deadline_ns;
-    uint64_t generation; /* one more each time the node becomes idle */
-    uint32_t slot;  /* level * 64 + slot; AMBIT__SLOT_DUE while it waits for its turn to fire */
-    uint32_t epoch; /* of the process: a fork leaves the nodes of before behind */
+    uint64_t generation;    /* one more each time the node becomes idle */
     /* any thread */
     _Atomic(struct ambit__wheel *) wheel; /* it stands in, or stood in last */
     _Atomic(uint32_t) state;              /* AMBIT__TIMER_* */
-    _Atomic(uint32_t) thread;             /* ambit__thread_id() of the thread that fires it */
+    /* under the lock of `wheel` */
+    uint32_t slot;  /* level * 64 + slot; AMBIT__SLOT_DUE while it waits for its turn to fire */
+    uint32_t epoch; /* of the process: a fork leaves the nodes of before behind */
+    /* any thread */
+    _Atomic(uint32_t) thread; /* ambit__thread_id() of the thread that fires it */
     /* fixed while armed */
+    int64_t deadline_ns;
     void (*fire)(struct ambit__timer_node *node); /* on the timer thread, no lock held */
     /* Read after `fire`, which may set it, and before the node becomes idle; called after that, as
      * the last touch. NULL for none. */
@@ -38,7 +40,5 @@ ambit_status ambit__timer_node_arm(ambit__timer_node *node, int64_t deadline_ns,
 /* Takes it out. Waits for a `fire` that runs on another thread; after AMBIT_FIRING_HERE `fire` is
  * still on this thread's stack, and the node is touched once more when it returns. Cannot fail. */
 ambit_disarm ambit__timer_node_disarm(ambit__timer_node *node);
-/* The same, only if the node is still of that generation; else AMBIT_FIRED. */
-ambit_disarm ambit__timer_node_disarm_generation(ambit__timer_node *node, uint64_t generation);
 
 #endif

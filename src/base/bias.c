@@ -1,0 +1,27 @@
+#include "base/bias.h"
+
+enum { NO, YES, ALWAYS };
+
+void ambit__bias_init(ambit__bias *bias) {
+    ambit__store_relaxed(&bias->inside, 0);
+    ambit__store_relaxed(&bias->visited, ambit__heavy_barrier_works() ? NO : ALWAYS);
+    ambit__store_relaxed(&bias->lock.locked, 0);
+}
+
+AMBIT__UNCHECKED void ambit__bias_lock_visitor(ambit__bias *bias) {
+    ambit__spin_lock(&bias->lock); /* V1 */
+    if (!ambit__load_relaxed(&bias->visited)) {
+        ambit__store_relaxed(&bias->visited, YES); /* V2 */
+        ambit__heavy_barrier();
+    }
+    /* V3; acquire pairs with the release at O3. Also when it was visited before: the owner may be
+     * at O1 on its way to `lock`, or have been inside since before that visit's barrier. */
+    for (unsigned attempt = 0; ambit__load_acquire(&bias->inside);) ambit__backoff(attempt++);
+}
+
+AMBIT__UNCHECKED void ambit__bias_unlock_visitor(ambit__bias *bias, bool stays) {
+    /* V4; release pairs with the acquire at O2. */
+    if (!stays && ambit__load_relaxed(&bias->visited) != ALWAYS)
+        ambit__store_release(&bias->visited, NO);
+    ambit__spin_unlock(&bias->lock);
+}
