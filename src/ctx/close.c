@@ -16,7 +16,7 @@ void ambit__ctx_keep(ambit_ctx *ctx) {
 
 static void run_deferred(ambit_ctx *ctx) {
     if (!ctx->deferred) return;
-    if (!ambit__load_relaxed(&ctx->head.state)) {
+    if (!ambit_ctx_cause(ctx).code) { /* else an ancestor or the deadline came first */
         ambit_cause cause = {AMBIT_CANCELLED, "closed", ambit__load_relaxed(&ctx->closed_site), 0};
         ambit__ctx_end_locked(ctx, &cause, ambit__clock_coarse());
     }
