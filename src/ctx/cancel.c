@@ -72,11 +72,9 @@ static void settle(const ambit_ctx *ctx, const ambit_cause *cause, int64_t ended
 static ambit_cause settled(const ambit_ctx *ctx, int64_t now_ns) {
     int64_t ended_ns = 0;
     ambit_cause cause = derive(ctx, now_ns, &ended_ns);
-    if (cause.code && !ambit__load_acquire(&ctx->head.state)) {
-        settle(ctx, &cause, ended_ns);
-        cause = derive(ctx, now_ns, &ended_ns);
-    }
-    return cause;
+    if (!cause.code) return cause;
+    if (!ambit__load_acquire(&ctx->head.state)) settle(ctx, &cause, ended_ns);
+    return derive(ctx, now_ns, &ended_ns); /* what stands there now: another may have been first */
 }
 
 ambit_status ambit__ctx_err_ended(const ambit_ctx *ctx) {
