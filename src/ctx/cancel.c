@@ -126,11 +126,9 @@ static ambit_ctx *claim_child_locked(ambit_ctx *ctx, ambit_ctx *child) {
     ambit_ctx *claimed = NULL;
     ambit__spin_lock(&child->lock);
     if (!child->claimed) {
-        int64_t ended_ns;
-        bool by_deadline = ctx->ended_ns >= ambit__ctx_deadline(child);
-        ambit_cause cause = by_deadline ? deadline_cause(child) : ctx->cause;
-        ended_ns = by_deadline ? ambit__ctx_deadline(child) : ctx->ended_ns;
-        ambit__ctx_end_locked(child, &cause, ended_ns);
+        int64_t ended_ns = ctx->ended_ns;
+        ambit_cause found = derive(child, ctx->ended_ns, &ended_ns);
+        ambit__ctx_end_locked(child, found.code ? &found : &ctx->cause, ended_ns);
         claim_locked(child);
         child->next_work = ctx;
         claimed = child;
