@@ -84,7 +84,7 @@ ambit_status ambit__ctx_err_ended(const ambit_ctx *ctx) {
 
 ambit_status ambit__ctx_err_deadline(const ambit_ctx *ctx) {
     int64_t deadline_ns = ambit__ctx_deadline(ctx);
-    if (ambit__likely(ambit__clock_coarse() < deadline_ns - ambit__clock_lag())) return AMBIT_OK;
+    if (ambit__likely(ambit__clock_coarse() + ambit__clock_lag() < deadline_ns)) return AMBIT_OK;
     int64_t now_ns = ambit__clock_now();
     return now_ns < deadline_ns ? AMBIT_OK : settled(ctx, now_ns).code;
 }
