@@ -84,7 +84,7 @@ static void check_close(const ambit_ctx *ctx, const ambit_site *site) {
 }
 
 static void close_shared(ambit_ctx *ctx, const ambit_site *site) {
-    int64_t now_ns = ambit__clock_coarse();
+    int64_t now_ns = ambit__clock_now(); /* a deadline may lie between it and the coarse one */
     ambit__store_relaxed(&ctx->closed_ns, now_ns);
     ambit__or_relaxed(&ambit__ctx_entry(ctx)->marks, AMBIT__MARK_CLOSED);
     ambit_cause cause = {AMBIT_CANCELLED, "closed", site, 0};
