@@ -68,9 +68,11 @@ ambit_removal ambit_ctx_off_cancel(ambit_ctx *ctx, ambit_cancel *node) {
     bool here = running && node->thread == ambit__thread_id();
     ambit__spin_unlock(&ctx->lock);
     if (here) {
-        /* The node may be freed from here on: ambit__cancel_run() must not come back to it. */
-        *node->gone = 1;
-        ambit__store_relaxed(&node->state, AMBIT__NODE_DONE);
+        /* The node may be freed from here on: ambit__cancel_run() must not come back to it. Not so
+         * if another thread waits for the callback: that one keeps the node until it is woken. */
+        unsigned char *gone = node->gone;
+        uint32_t running_here = AMBIT__NODE_RUNNING;
+        if (ambit__swap_acq_rel(&node->state, &running_here, AMBIT__NODE_DONE)) *gone = 1;
         return AMBIT_RUNNING_HERE;
     }
     if (running) wait_until_done(node);
