@@ -84,11 +84,10 @@ static void check_close(const ambit_ctx *ctx, const ambit_site *site) {
 }
 
 static void close_shared(ambit_ctx *ctx, const ambit_site *site) {
-    int64_t now_ns = ambit__clock_now(); /* a deadline may lie between it and the coarse one */
-    ambit__store_relaxed(&ctx->closed_ns, now_ns);
+    ambit__store_relaxed(&ctx->closed_ns, ambit__clock_coarse());
     ambit__or_relaxed(&ambit__ctx_entry(ctx)->marks, AMBIT__MARK_CLOSED);
     ambit_cause cause = {AMBIT_CANCELLED, "closed", site, 0};
-    ambit__ctx_end(ctx, &cause, now_ns);
+    ambit__ctx_end(ctx, &cause, ambit__clock_now()); /* the coarse one may be before a deadline */
     bool here = ambit__ctx_wait_delivered(ctx);
     ambit__ctx_unlink(ctx);
     here |= ambit__timer_node_disarm(&ctx->timer) == AMBIT_FIRING_HERE;
