@@ -69,13 +69,13 @@ static ambit__slot *slot_for(ambit_ctx *ctx, uint32_t index) {
 static const ambit__slot *find_in(const ambit_ctx *ctx, const ambit_key *key) {
     /* Acquire pairs with the release in publish(): what is counted is filled. */
     uint32_t count = ambit__load_acquire(&ctx->value_count);
-    for (const ambit__slots *slots = &ctx->values; count; slots = slots->next) {
+    for (const ambit__slots *slots = &ctx->values;; slots = slots->next) {
         uint32_t here = count < AMBIT__INLINE_SLOTS ? count : AMBIT__INLINE_SLOTS;
         for (uint32_t i = 0; i < here; i++)
             if (slots->slots[i].key == key) return &slots->slots[i];
         count -= here;
+        if (!count) return NULL; /* the writer may be setting `next` right now */
     }
-    return NULL;
 }
 
 static void publish(ambit_ctx *ctx, ambit__slot *slot, const ambit_key *key, const void *value,
