@@ -22,10 +22,10 @@ static bool fits_budget(const ambit_ctx *ctx, size_t bytes) {
     return used <= ctx->budget_bytes && bytes <= ctx->budget_bytes - used;
 }
 
-/* A new block with room for `bytes`; the rest of the old one is given up. */
-static bool grow(ambit_ctx *ctx, size_t bytes) {
+/* A new block with room for `bytes`, aligned; the rest of the old one is given up. */
+static bool grow(ambit_ctx *ctx, size_t bytes, size_t alignment) {
     size_t size;
-    if (__builtin_add_overflow(bytes, sizeof(ambit__block) + BLOCK_ALIGNMENT, &size)) return false;
+    if (__builtin_add_overflow(bytes, sizeof(ambit__block) + alignment, &size)) return false;
     if (size < FIRST_BLOCK_BYTES) size = FIRST_BLOCK_BYTES;
     ambit__block *block = ambit__allocate(size, BLOCK_ALIGNMENT);
     if (!block) return false;
@@ -37,7 +37,7 @@ static bool grow(ambit_ctx *ctx, size_t bytes) {
     return true;
 }
 
-/* Memory from the arena, without regard to the budget. `alignment` is at most 16. */
+/* Memory from the arena, without regard to the budget. `alignment` is a power of two. */
 static void *carve(ambit_ctx *ctx, size_t bytes, size_t alignment) {
     for (;;) {
         uintptr_t start =
@@ -47,7 +47,7 @@ static void *carve(ambit_ctx *ctx, size_t bytes, size_t alignment) {
             ctx->free_bytes = (unsigned char *)start + bytes;
             return (void *)start;
         }
-        if (!grow(ctx, bytes)) return NULL;
+        if (!grow(ctx, bytes, alignment)) return NULL;
     }
 }
 
@@ -105,7 +105,7 @@ ambit_status ambit_ctx_put_bytes(ambit_ctx *ctx, const ambit_key *key, const voi
     ambit__slot *slot;
     ambit_status status = prepare(ctx, "ambit_ctx_put", key, bytes, &slot);
     if (status) return status;
-    size_t alignment = key->alignment && key->alignment < 16 ? key->alignment : 16;
+    size_t alignment = key->alignment ? key->alignment : BLOCK_ALIGNMENT;
     void *copy = carve(ctx, bytes, alignment);
     if (!copy) return AMBIT_EMEMORY;
     if (bytes) memcpy(copy, value, bytes);
