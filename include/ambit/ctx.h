@@ -65,20 +65,23 @@ typedef struct ambit_key {
 } ambit_key;
 
 /* Defines a key for values of type T in this source file. To share a key between files, write
- * AMBIT_KEY_DECLARE in the header and AMBIT_KEY_DEFINE in one source: a static key in a header
- * would be another key in each file. */
-#define AMBIT_KEY(name, T) static const AMBIT_KEY_DEFINE(name, T)
+ * AMBIT_KEY_DECLARE in the header, and AMBIT_KEY_DEFINE in one source that includes it: a static key
+ * in a header would be another key in each file. */
+#define AMBIT_KEY(name, T)                                                                         \
+    AMBIT__KEY_TYPE(name, T);                                                                      \
+    static const struct ambit_key_of_##name name = AMBIT__KEY_VALUE(name, T)
 #define AMBIT_KEY_DECLARE(name, T)                                                                 \
-    struct ambit_key_of_##name {                                                                   \
-        ambit_key key;                                                                             \
-        T *type;                                                                                   \
-    };                                                                                             \
+    AMBIT__KEY_TYPE(name, T);                                                                      \
     extern const struct ambit_key_of_##name name
-#define AMBIT_KEY_DEFINE(name, T)                                                                  \
+#define AMBIT_KEY_DEFINE(name, T) const struct ambit_key_of_##name name = AMBIT__KEY_VALUE(name, T)
+
+#define AMBIT__KEY_TYPE(name, T)                                                                   \
     struct ambit_key_of_##name {                                                                   \
         ambit_key key;                                                                             \
         T *type;                                                                                   \
-    } name = {{#name, (uint32_t)sizeof(T), (uint32_t) __alignof__(T)}, NULL}
+    }
+#define AMBIT__KEY_VALUE(name, T)                                                                  \
+    { {#name, (uint32_t)sizeof(T), (uint32_t) __alignof__(T)}, NULL }
 
 /* ---- What ended a context -------------------------------------------------------------------- */
 
