@@ -217,7 +217,7 @@ typedef struct ambit_cancel {
 } ambit_cancel;
 
 typedef enum ambit_removal {
-    AMBIT_REMOVED = 0,     /* it was registered, and will not run any more */
+    AMBIT_REMOVED = 0,     /* it is not registered (any more), and will not run */
     AMBIT_ALREADY_RAN = 1, /* it has run, and has returned */
     AMBIT_RUNNING_HERE = 2 /* this very call is made from inside it */
 } ambit_removal;
@@ -242,8 +242,9 @@ AMBIT_MUST_CHECK ambit_status ambit_ctx_on_cancel_at(ambit_ctx *ctx, ambit_cance
  * Thread: any that owns, borrows or holds it. Blocks: for a callback that runs elsewhere. */
 ambit_removal ambit_ctx_off_cancel(ambit_ctx *ctx, ambit_cancel *node);
 
-/* Waits until the context ends. Returns AMBIT_CANCELLED, AMBIT_TIMED_OUT; AMBIT_ETHREAD if
- * an ancestor's deadline needs the timer thread and it can't be started. */
+/* Waits until the context ends. Returns AMBIT_CANCELLED, AMBIT_TIMED_OUT; AMBIT_EMEMORY, or
+ * AMBIT_ETHREAD if a deadline needs the timer thread and it can't be started: then nothing was
+ * waited for. */
 AMBIT_MUST_CHECK ambit_status ambit_ctx_wait(ambit_ctx *ctx);
 
 /* Sleeps until the time or the end of the context, whichever is first. AMBIT_OK: the time has come.
@@ -254,7 +255,8 @@ AMBIT_MUST_CHECK ambit_status ambit_ctx_sleep(ambit_ctx *ctx, int64_t duration_n
 /* A file descriptor that becomes readable when the context ends, and stays so: for poll, epoll and
  * the loops on top of them. Every call gives the same one. Do not read from it or close it.
  * Thread: any that owns, borrows or holds it. Blocks: no. Owns: the context does, until its memory
- * goes. `*out` is -1 on failure. Returns AMBIT_OK, AMBIT_EFILES, AMBIT_EMEMORY, AMBIT_ETHREAD. */
+ * goes. `*out` is -1 on failure. Returns AMBIT_OK, AMBIT_EFILES, AMBIT_EMEMORY, AMBIT_ETHREAD;
+ * AMBIT_EINVALID for the background, which does not end. */
 #define ambit_ctx_fd(ctx, out) ambit_ctx_fd_at((ctx), (out), AMBIT_HERE)
 AMBIT_MUST_CHECK ambit_status ambit_ctx_fd_at(ambit_ctx *ctx, int *out, const ambit_site *site);
 
