@@ -59,20 +59,23 @@ typedef struct ambit_key {
 } ambit_key;
 
 /* Defines a key for values of type T in this source file. To share a key between files, write
- * AMBIT_KEY_DECLARE in the header and AMBIT_KEY_DEFINE in one source: a static key in a header
- * would be another key in each file. */
-#define AMBIT_KEY(name, T) static const AMBIT_KEY_DEFINE(name, T)
+ * AMBIT_KEY_DECLARE in the header, and AMBIT_KEY_DEFINE in one source that includes it: a static key
+ * in a header would be another key in each file. */
+#define AMBIT_KEY(name, T)                                                                         \
+    AMBIT__KEY_TYPE(name, T);                                                                      \
+    static const struct ambit_key_of_##name name = AMBIT__KEY_VALUE(name, T)
 #define AMBIT_KEY_DECLARE(name, T)                                                                 \
-    struct ambit_key_of_##name {                                                                   \
-        ambit_key key;                                                                             \
-        T *type;                                                                                   \
-    };                                                                                             \
+    AMBIT__KEY_TYPE(name, T);                                                                      \
     extern const struct ambit_key_of_##name name
-#define AMBIT_KEY_DEFINE(name, T)                                                                  \
+#define AMBIT_KEY_DEFINE(name, T) const struct ambit_key_of_##name name = AMBIT__KEY_VALUE(name, T)
+
+#define AMBIT__KEY_TYPE(name, T)                                                                   \
     struct ambit_key_of_##name {                                                                   \
         ambit_key key;                                                                             \
         T *type;                                                                                   \
-    } name = {{#name, (uint32_t)sizeof(T), (uint32_t) __alignof__(T)}, NULL}
+    }
+#define AMBIT__KEY_VALUE(name, T)                                                                  \
+    { {#name, (uint32_t)sizeof(T), (uint32_t) __alignof__(T)}, NULL }
 
 /* ---- What ended a context -------------------------------------------------------------------- */
 
@@ -209,7 +212,7 @@ typedef struct ambit_cancel {
 } ambit_cancel;
 
 typedef enum ambit_removal {
-    AMBIT_REMOVED = 0,     /* it was registered, and will not run any more */
+    AMBIT_REMOVED = 0,     /* it is not registered (any more), and will not run */
     AMBIT_ALREADY_RAN = 1, /* it has run, and has returned */
     AMBIT_RUNNING_HERE = 2 /* this very call is made from inside it */
 } ambit_removal;
@@ -234,8 +237,9 @@ AMBIT_MUST_CHECK ambit_status ambit_ctx_on_cancel_at(ambit_ctx *ctx, ambit_cance
  * Thread: any that owns, borrows or holds it. Blocks: for a callback that runs elsewhere. */
 ambit_removal ambit_ctx_off_cancel(ambit_ctx *ctx, ambit_cancel *node);
 
-/* Waits until the context ends. Returns AMBIT_CANCELLED, AMBIT_TIMED_OUT; AMBIT_ETHREAD if
- * an ancestor's deadline needs the timer thread and it can't be started. */
+/* Waits until the context ends. Returns AMBIT_CANCELLED, AMBIT_TIMED_OUT; AMBIT_EMEMORY, or
+ * AMBIT_ETHREAD if a deadline needs the timer thread and it can't be started: then nothing was
+ * waited for. */
 AMBIT_MUST_CHECK ambit_status ambit_ctx_wait(ambit_ctx *ctx);
 
 /* Sleeps until the time or the end of the context, whichever is first. AMBIT_OK: the time has come.
@@ -246,7 +250,8 @@ AMBIT_MUST_CHECK ambit_status ambit_ctx_sleep(ambit_ctx *ctx, int64_t duration_n
 /* A file descriptor that becomes readable when the context ends, and stays so: for poll, epoll and
  * the loops on top of them. Every call gives the same one. Do not read from it or close it.
  * Thread: any that owns, borrows or holds it. Blocks: no. Owns: the context does, until its memory
- * goes. `*out` is -1 on failure. Returns AMBIT_OK, AMBIT_EFILES, AMBIT_EMEMORY, AMBIT_ETHREAD. */
+ * goes. `*out` is -1 on failure. Returns AMBIT_OK, AMBIT_EFILES, AMBIT_EMEMORY, AMBIT_ETHREAD;
+ * AMBIT_EINVALID for the background, which does not end. */
 #define ambit_ctx_fd(ctx, out) ambit_ctx_fd_at((ctx), (out), AMBIT_HERE)
 AMBIT_MUST_CHECK ambit_status ambit_ctx_fd_at(ambit_ctx *ctx, int *out, const ambit_site *site);
 
@@ -298,7 +303,7 @@ ambit_ctx_defer(ambit_ctx *ctx, void (*run)(void *argument), void *argument);
  * use only stops more. Thread: as put; any for the default. Blocks: no. Cannot fail. */
 void ambit_ctx_budget_set(ambit_ctx *ctx, size_t bytes);
 void ambit_ctx_default_budget_set(size_t bytes);
-/* In use now, destructors included. Thread: as put. Cannot fail. */
+/* In use now by put, own and alloc. Thread: any. Cannot fail. */
 size_t ambit_ctx_bytes(const ambit_ctx *ctx);
 
 /* Excepts the context from verdicts on its age; the census shows it as long-lived.

@@ -84,14 +84,14 @@ ambit_removal ambit_ctx_off_cancel(ambit_ctx *ctx, ambit_cancel *node) {
         ambit__store_relaxed(&node->state, AMBIT__NODE_IDLE);
     } else if (running && !here) {
         ambit__store_relaxed(&node->state, AMBIT__NODE_AWAITED);
-    }
-    ambit__spin_unlock(&list->lock);
-    if (here) {
-        /* The node may be freed from here on: ambit__cancel_run() must not come back to it. */
+    } else if (state == AMBIT__NODE_RUNNING) {
+        /* The node may be freed once this returns: ambit__cancel_run() must not come back to it. Not
+         * so if another thread waits for the callback: that one keeps the node until it is woken. */
         *node->gone = 1;
         ambit__store_relaxed(&node->state, AMBIT__NODE_DONE);
-        return AMBIT_RUNNING_HERE;
     }
+    ambit__spin_unlock(&list->lock);
+    if (here) return AMBIT_RUNNING_HERE;
     if (running) wait_until_done(node);
     return running || state == AMBIT__NODE_DONE ? AMBIT_ALREADY_RAN : AMBIT_REMOVED;
 }
@@ -101,14 +101,15 @@ ambit_removal ambit_ctx_off_cancel(ambit_ctx *ctx, ambit_cancel *node) {
 static void wake(ambit_ctx *ctx, void *argument) {
     (void)ctx;
     _Atomic(uint32_t) *word = argument;
-    /* Release pairs with the acquire in ambit_ctx_sleep_until(). */
+    /* Release pairs with the acquire in sleep_until(). */
     ambit__store_release(word, 1);
     ambit__unpark(word, 1);
 }
 
-ambit_status ambit_ctx_sleep_until(ambit_ctx *ctx, int64_t time_ns) {
+static ambit_status sleep_until(ambit_ctx *ctx, int64_t time_ns, const char *function) {
     _Atomic(uint32_t) word = 0;
     ambit_cancel node = {0};
+    ambit__ctx_check(ctx, function, NULL);
     ambit_status status = ambit_ctx_on_cancel(ctx, &node, wake, &word);
     if (status) return status;
     while (!ambit__load_acquire(&word) && ambit__clock_now() < time_ns)
@@ -117,14 +118,21 @@ ambit_status ambit_ctx_sleep_until(ambit_ctx *ctx, int64_t time_ns) {
     return ambit_ctx_err(ctx);
 }
 
-ambit_status ambit_ctx_sleep(ambit_ctx *ctx, int64_t duration_ns) {
-    int64_t time_ns;
-    if (duration_ns <= 0) return ambit_ctx_err(ctx);
-    if (__builtin_add_overflow(ambit__clock_now(), duration_ns, &time_ns)) time_ns = AMBIT_NEVER;
-    return ambit_ctx_sleep_until(ctx, time_ns);
+ambit_status ambit_ctx_sleep_until(ambit_ctx *ctx, int64_t time_ns) {
+    return sleep_until(ctx, time_ns, "ambit_ctx_sleep_until");
 }
 
-ambit_status ambit_ctx_wait(ambit_ctx *ctx) { return ambit_ctx_sleep_until(ctx, AMBIT_NEVER); }
+ambit_status ambit_ctx_sleep(ambit_ctx *ctx, int64_t duration_ns) {
+    int64_t time_ns;
+    ambit__ctx_check(ctx, "ambit_ctx_sleep", NULL);
+    if (duration_ns <= 0) return ambit_ctx_err(ctx);
+    if (__builtin_add_overflow(ambit__clock_now(), duration_ns, &time_ns)) time_ns = AMBIT_NEVER;
+    return sleep_until(ctx, time_ns, "ambit_ctx_sleep");
+}
+
+ambit_status ambit_ctx_wait(ambit_ctx *ctx) {
+    return sleep_until(ctx, AMBIT_NEVER, "ambit_ctx_wait");
+}
 
 /* ---- Descriptors ----------------------------------------------------------------------------- */
 

@@ -73,11 +73,9 @@ AMBIT__UNCHECKED static void settle(const ambit_ctx *ctx, const ambit_cause *cau
 static ambit_cause settled(const ambit_ctx *ctx, int64_t now_ns) {
     int64_t ended_ns = 0;
     ambit_cause cause = derive(ctx, now_ns, &ended_ns);
-    if (cause.code && !ambit__load_acquire(&ctx->head.state)) {
-        settle(ctx, &cause, ended_ns);
-        cause = derive(ctx, now_ns, &ended_ns);
-    }
-    return cause;
+    if (!cause.code) return cause;
+    if (!ambit__load_acquire(&ctx->head.state)) settle(ctx, &cause, ended_ns);
+    return derive(ctx, now_ns, &ended_ns); /* what stands there now: another may have been first */
 }
 
 ambit_status ambit__ctx_err_ended(const ambit_ctx *ctx) {
@@ -156,10 +154,9 @@ static ambit_ctx *claim_child(ambit_ctx *ctx, ambit__list *list,
     ambit__spin_lock(&child->waiting.lock);
     bool claimed = child->claimed;
     if (!claimed) {
-        bool by_deadline = ctx->ended_ns >= ambit__ctx_deadline(child);
-        ambit_cause cause = by_deadline ? deadline_cause(child) : ctx->cause;
-        int64_t ended_ns = by_deadline ? ambit__ctx_deadline(child) : ctx->ended_ns;
-        ambit__ctx_end_locked(child, &cause, ended_ns);
+        int64_t ended_ns = ctx->ended_ns;
+        ambit_cause found = derive(child, ctx->ended_ns, &ended_ns);
+        ambit__ctx_end_locked(child, found.code ? &found : &ctx->cause, ended_ns);
         claim_locked(child);
         child->next_work = ctx;
     } else {

@@ -10,11 +10,11 @@
 
 /* Ended first, so that the destructors find it so. */
 static void run_deferred(ambit_ctx *ctx) {
-    if (!ambit__load_relaxed(&ctx->head.state)) {
+    ambit__or_relaxed(&ambit__ctx_entry(ctx)->marks, AMBIT__MARK_CLOSED);
+    if (!ambit_ctx_cause(ctx).code) { /* else it, an ancestor or the deadline came first */
         /* Nobody else knows it. A child that a destructor opens takes this cause, whatever its
          * deadline. */
         ambit_cause cause = {AMBIT_CANCELLED, "closed", ambit__load_relaxed(&ctx->closed_site), 0};
-        ambit__or_relaxed(&ambit__ctx_entry(ctx)->marks, AMBIT__MARK_CLOSED);
         ambit__ctx_end_locked(ctx, &cause, INT64_MIN);
     }
     ambit__ctx_run_deferred(ctx);
@@ -118,10 +118,12 @@ static void check_close(const ambit_ctx *ctx, const ambit_site *site) {
 }
 
 static void close_shared(ambit_ctx *ctx, const ambit_site *site) {
-    int64_t now_ns = ambit__clock_coarse();
-    ambit__store_relaxed(&ctx->closed_ns, now_ns);
+    ambit__store_relaxed(&ctx->closed_ns, ambit__clock_coarse());
     ambit__or_relaxed(&ambit__ctx_entry(ctx)->marks, AMBIT__MARK_CLOSED);
     ambit_cause cause = {AMBIT_CANCELLED, "closed", site, 0};
+    /* The coarse clock may be before a deadline that has passed; without one it does not matter. */
+    int64_t now_ns = ambit__ctx_deadline(ctx) == AMBIT_NEVER ? ambit__load_relaxed(&ctx->closed_ns)
+                                                             : ambit__clock_now();
     bool here = !ambit__ctx_end(ctx, &cause, now_ns) && ambit__ctx_wait_delivered(ctx);
     here |= ambit__ctx_disarm(ctx);
     ambit__ctx_fold(ctx);

@@ -203,6 +203,5 @@ void ambit_ctx_budget_set(ambit_ctx *ctx, size_t bytes) {
 }
 
 size_t ambit_ctx_bytes(const ambit_ctx *ctx) {
-    return ambit__load_relaxed(&ambit__ctx_entry(ctx)->bytes) +
-           ambit__ctx_deferred_bytes(&ctx->head);
+    return ambit__load_relaxed(&ambit__ctx_entry(ctx)->bytes);
 }

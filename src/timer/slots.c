@@ -2,6 +2,8 @@
 
 #include <stddef.h>
 
+#include "base/clock.h"
+
 static void link_init(ambit__timer_link *head) { head->next = head->previous = head; }
 
 void ambit__wheel_init(ambit__wheel *wheel, int64_t now_ns) {
@@ -72,6 +74,26 @@ static void open_slot(ambit__wheel *wheel, unsigned level, unsigned slot) {
     }
 }
 
+/* Within the tick under way: a program's own clock may stand at the very time that is waited for. */
+static void take_reached(ambit__wheel *wheel, int64_t now_ns) {
+    uint64_t tick = (uint64_t)wheel->tick + 1;
+    for (unsigned level = 0; level < AMBIT__LEVELS; level++) {
+        unsigned slot = (unsigned)(tick >> (level * AMBIT__GROUP_BITS)) % AMBIT__SLOTS;
+        if (!(wheel->used[level] >> slot & 1)) continue;
+        ambit__timer_link *head = &wheel->slots[level][slot];
+        for (ambit__timer_link *at = head->next, *next; at != head; at = next) {
+            ambit__timer_node *node = (ambit__timer_node *)(void *)at;
+            next = at->next;
+            if (node->deadline_ns > now_ns) continue;
+            at->previous->next = next;
+            next->previous = at->previous;
+            node->slot = AMBIT__SLOT_DUE;
+            ambit__link_append(&wheel->due, at);
+        }
+        if (head->next == head) wheel->used[level] &= ~(UINT64_C(1) << slot);
+    }
+}
+
 void ambit__wheel_advance(ambit__wheel *wheel, int64_t now_ns) {
     int64_t now = ambit__tick_at(now_ns);
     for (unsigned level = 0; level < AMBIT__LEVELS;) {
@@ -87,4 +109,5 @@ void ambit__wheel_advance(ambit__wheel *wheel, int64_t now_ns) {
         level = 0; /* nodes may have come down */
     }
     if (now > wheel->tick) wheel->tick = now;
+    if (ambit__unlikely(ambit__clock_is_custom())) take_reached(wheel, now_ns);
 }
