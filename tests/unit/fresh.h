@@ -26,7 +26,7 @@ typedef struct fresh_end {
 /* First in main(), where it does not return in such a process. */
 static inline void fresh_enter(int count, char **arguments, const fresh_part *parts) {
     if (count != 4 || strcmp(arguments[1], "--fresh") != 0) return;
-    (void)alarm(100); /* a part that hangs is killed */
+    (void)alarm(60); /* a part that hangs is killed */
     for (; parts->name; parts++)
         if (!strcmp(parts->name, arguments[2])) exit(parts->run(strtol(arguments[3], NULL, 10)));
     exit(127);
