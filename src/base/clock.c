@@ -4,9 +4,17 @@
 #include <time.h>
 
 #include "base/atomic.h"
+#include "base/bug.h"
+#include "base/park.h"
 
-static ambit_clock custom;
-static _Atomic(int) custom_set;
+/* The program's own clock: two words that belong together. Readers may come at any time, also while
+ * another clock is put in place, such as a pass of the timer's after its last timer has fired. So it
+ * is a sequence lock: `changes` is odd while the words are written. Not beside a fork(): the child
+ * would wait for a writer that did not come along. */
+typedef int64_t now_function(void *user);
+static ambit__spin setting;
+static _Atomic(now_function *) custom_now; /* NULL: the system's clock is in place */
+static _Atomic(void *) custom_user;
 static _Atomic(uint32_t) changes;
 
 static int64_t read_clock(clockid_t id) {
@@ -16,8 +24,8 @@ static int64_t read_clock(clockid_t id) {
 }
 
 int ambit__clock_is_custom(void) {
-    /* Acquire pairs with the release in ambit_clock_set(): the struct stands before the flag. */
-    return ambit__load_acquire(&custom_set);
+    /* Relaxed: read_custom() looks closer. */
+    return ambit__load_relaxed(&custom_now) != NULL;
 }
 
 uint32_t ambit__clock_changes(void) {
@@ -25,13 +33,31 @@ uint32_t ambit__clock_changes(void) {
     return ambit__load_acquire(&changes);
 }
 
+/* False if there is none, or no longer. */
+static bool read_custom(int64_t *now_ns) {
+    for (unsigned attempt = 0;; attempt++) {
+        /* Acquire pairs with the releases in ambit_clock_set(): at an even number the words of that
+         * change are seen, or later ones, and who sees a later one sees the number changed. */
+        uint32_t before = ambit__load_acquire(&changes);
+        now_function *now = ambit__load_acquire(&custom_now);
+        void *user = ambit__load_acquire(&custom_user);
+        if (before % 2 == 0 && ambit__load_relaxed(&changes) == before) {
+            if (now) *now_ns = now(user);
+            return now != NULL;
+        }
+        ambit__backoff(attempt);
+    }
+}
+
 int64_t ambit__clock_now(void) {
-    if (ambit__unlikely(ambit__clock_is_custom())) return custom.now_ns(custom.user);
+    int64_t now_ns;
+    if (ambit__unlikely(ambit__clock_is_custom()) && read_custom(&now_ns)) return now_ns;
     return read_clock(CLOCK_MONOTONIC);
 }
 
 int64_t ambit__clock_coarse(void) {
-    if (ambit__unlikely(ambit__clock_is_custom())) return custom.now_ns(custom.user);
+    int64_t now_ns;
+    if (ambit__unlikely(ambit__clock_is_custom()) && read_custom(&now_ns)) return now_ns;
     return read_clock(CLOCK_MONOTONIC_COARSE);
 }
 
@@ -53,9 +79,14 @@ int64_t ambit__clock_lag(void) {
 int64_t ambit_clock_now_ns(void) { return ambit__clock_now(); }
 
 void ambit_clock_set(const ambit_clock *clock) {
-    if (clock) custom = *clock;
-    /* Release pairs with ambit__clock_is_custom(). */
-    ambit__store_release(&custom_set, clock != NULL);
-    /* Release pairs with ambit__clock_changes(). */
-    ambit__store_release(&changes, ambit__load_relaxed(&changes) + 1);
+    if (clock && !clock->now_ns)
+        ambit__bug(__func__, "expected a function that tells the time, found NULL", NULL, NULL);
+    ambit__spin_lock(&setting);
+    uint32_t before = ambit__load_relaxed(&changes);
+    ambit__store_relaxed(&changes, before + 1);
+    /* Release, here and below, pairs with the acquire in read_custom(). */
+    ambit__store_release(&custom_now, clock ? clock->now_ns : NULL);
+    ambit__store_release(&custom_user, clock ? clock->user : NULL);
+    ambit__store_release(&changes, before + 2);
+    ambit__spin_unlock(&setting);
 }

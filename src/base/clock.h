@@ -6,7 +6,7 @@
 
 /* True while a program's own clock is in place. */
 int ambit__clock_is_custom(void);
-/* How often a clock was put in place: times of before and after do not compare. */
+/* Another number after each clock put in place: times of before and after do not compare. */
 uint32_t ambit__clock_changes(void);
 int64_t ambit__clock_now(void);
 /* At most ambit__clock_lag() behind ambit__clock_now, never ahead; a quarter of its price. */
