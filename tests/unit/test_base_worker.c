@@ -241,15 +241,17 @@ static void *light_side(void *unused) {
     return unused;
 }
 static int heavy_round(int round) { /* returns what it saw */
+    static int delay;               /* so long that it is now too early and now too late */
     ambit__store_relaxed(&light_flag, 0);
     ambit__store_relaxed(&heavy_flag, 0);
     atomic_store(&round_begun, round);
-    for (volatile int pause = round % 128; pause > 0; pause--) {
+    for (volatile int pause = delay + round % 16; pause > 0; pause--) {
     }
     ambit__store_relaxed(&heavy_flag, 1);
     (void)ambit__heavy_barrier();
     int heavy_saw = ambit__load_relaxed(&light_flag);
     (void)wait_for_another(&round_ended, round - 1);
+    delay += heavy_saw ? -(delay > 0) : 1;
     return heavy_saw;
 }
 static void heavy_barrier_orders_the_light_side(void **state) {
