@@ -298,12 +298,13 @@ static inline void *ambit_ctx_alloc(ambit_ctx *ctx, size_t bytes);
 AMBIT_MUST_CHECK static inline ambit_status
 ambit_ctx_defer(ambit_ctx *ctx, void (*run)(void *argument), void *argument);
 
-/* How many bytes put, own and alloc may take together; children opened later inherit the number.
- * defer takes 16 bytes of what they leave. The background's is 1 MiB. Lowering it below what is in
- * use only stops more. Thread: as put; any for the default. Blocks: no. Cannot fail. */
+/* How many bytes put, own, alloc and defer (16 each) may take together; a destructor that comes with
+ * own is counted as well, but never refused. Children opened later inherit the number. The
+ * background's is 1 MiB. Lowering it below what is in use only stops more.
+ * Thread: as put; any for the default. Blocks: no. Cannot fail. */
 void ambit_ctx_budget_set(ambit_ctx *ctx, size_t bytes);
 void ambit_ctx_default_budget_set(size_t bytes);
-/* In use now by put, own and alloc. Thread: any. Cannot fail. */
+/* In use now. Thread: any. Cannot fail. */
 size_t ambit_ctx_bytes(const ambit_ctx *ctx);
 
 /* Excepts the context from verdicts on its age; the census shows it as long-lived.

@@ -41,8 +41,8 @@ struct ambit__ctx_head {
      * waits for what the other has just stored. */
     unsigned char *free_bytes, *free_end; /* multiples of the granule */
     unsigned char *block_top;
-    size_t deferred_bytes;             /* destructors in blocks that are full */
-    AMBIT__ATOMIC(ambit_ctx *) origin; /* where values are looked up next, and what it keeps */
+    AMBIT__ATOMIC(size_t) deferred_bytes; /* of the destructors, in all blocks */
+    AMBIT__ATOMIC(ambit_ctx *) origin;    /* where values are looked up next, and what it keeps */
     AMBIT__ATOMIC(uint32_t) value_count;
     uint32_t order_children;            /* before the first child */
     AMBIT__ATOMIC(size_t) budget_bytes; /* what children inherit */
@@ -83,10 +83,16 @@ static inline ambit_status ambit_ctx_err(const ambit_ctx *ctx) {
 void *ambit__ctx_alloc(ambit_ctx *ctx, size_t bytes);
 ambit_status ambit__ctx_defer(ambit_ctx *ctx, void (*run)(void *argument), void *argument);
 
+/* What the budget counts. Relaxed, here and below: one thread writes, and others may read any of the
+ * values. */
+AMBIT__INLINE size_t ambit__ctx_used_bytes(const struct ambit__ctx_head *head) {
+    return (size_t)AMBIT__LOAD_RELAXED(&head->entry.bytes) +
+           AMBIT__LOAD_RELAXED(&head->deferred_bytes);
+}
+
 /* True if the budget has `charged` bytes left. It may have been lowered below what is in use. */
 AMBIT__INLINE int ambit__ctx_affords(const struct ambit__ctx_head *head, size_t charged) {
-    /* Relaxed, here and below: one thread writes, and walks may read any of the values. */
-    size_t used = (size_t)AMBIT__LOAD_RELAXED(&head->entry.bytes);
+    size_t used = ambit__ctx_used_bytes(head);
     size_t budget = AMBIT__LOAD_RELAXED(&head->budget_bytes);
     return used <= budget && charged <= budget - used;
 }
@@ -124,11 +130,8 @@ AMBIT__INLINE void ambit__ctx_push_deferred(struct ambit__ctx_head *head, void (
     ambit__deferred *deferred = (ambit__deferred *)(void *)head->free_end;
     deferred->run = run;
     deferred->argument = argument;
-}
-
-/* What the destructors take. */
-AMBIT__INLINE size_t ambit__ctx_deferred_bytes(const struct ambit__ctx_head *head) {
-    return head->deferred_bytes + (size_t)(head->block_top - head->free_end);
+    AMBIT__STORE_RELAXED(&head->deferred_bytes,
+                         AMBIT__LOAD_RELAXED(&head->deferred_bytes) + sizeof(ambit__deferred));
 }
 
 static inline ambit_status ambit_ctx_defer(ambit_ctx *ctx, void (*run)(void *argument),
@@ -136,8 +139,7 @@ static inline ambit_status ambit_ctx_defer(ambit_ctx *ctx, void (*run)(void *arg
     struct ambit__ctx_head *head = ambit__head_of(ctx);
     if (__builtin_expect(
             !ctx || !run ||
-                !ambit__ctx_fits(head, sizeof(ambit__deferred),
-                                 ambit__ctx_deferred_bytes(head) + sizeof(ambit__deferred)),
+                !ambit__ctx_fits(head, sizeof(ambit__deferred), sizeof(ambit__deferred)),
             0))
         return ambit__ctx_defer(ctx, run, argument);
     ambit__ctx_push_deferred(head, run, argument);

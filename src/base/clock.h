@@ -6,17 +6,18 @@
 #include "base/atomic.h"
 #include "base/vdso.h"
 
-/* Counts the clocks that were put in place; odd while it is a program's own. Times of before and
- * after a change do not compare. */
+/* Another number after each clock put in place: times of before and after do not compare. Its lowest
+ * bit is set while that is a program's own, the next one while it is being exchanged. */
 extern _Atomic(uint32_t) ambit__clock_version __attribute__((visibility("hidden")));
 static inline uint32_t ambit__clock_changes(void) {
     /* Acquire pairs with the release in ambit_clock_set(): who sees the change reads the new clock. */
     return ambit__load_acquire(&ambit__clock_version);
 }
-static inline bool ambit__clock_is_custom(void) { return ambit__clock_changes() & 1; }
+static inline bool ambit__clock_is_custom(void) { return ambit__clock_changes() & 3; }
 
 int64_t ambit__clock_now(void);
-int64_t ambit__clock_custom_now(void);
+/* False if there is no clock of the program's, or no longer. */
+bool ambit__clock_read_custom(int64_t *now_ns);
 
 static inline int64_t ambit__clock_system(clockid_t id) {
     struct timespec time;
@@ -26,7 +27,9 @@ static inline int64_t ambit__clock_system(clockid_t id) {
 
 /* At most ambit__clock_lag() behind ambit__clock_now, never ahead; an eighth of its price. */
 static inline int64_t ambit__clock_coarse(void) {
-    if (ambit__unlikely(ambit__clock_is_custom())) return ambit__clock_custom_now();
+    int64_t now_ns;
+    if (ambit__unlikely(ambit__clock_is_custom()) && ambit__clock_read_custom(&now_ns))
+        return now_ns;
     return ambit__clock_system(CLOCK_MONOTONIC_COARSE);
 }
 
@@ -40,9 +43,11 @@ static inline int64_t ambit__clock_lag(void) {
 
 /* ambit__clock_now() >= time_ns, at the coarse clock's price unless the time is near. */
 static inline bool ambit__clock_reached(int64_t time_ns) {
-    if (ambit__unlikely(ambit__clock_is_custom())) return ambit__clock_custom_now() >= time_ns;
+    int64_t now_ns;
+    if (ambit__unlikely(ambit__clock_is_custom()) && ambit__clock_read_custom(&now_ns))
+        return now_ns >= time_ns;
     /* Not `time_ns - lag`, which may be less than the least number. */
-    int64_t now_ns = ambit__clock_system(CLOCK_MONOTONIC_COARSE);
+    now_ns = ambit__clock_system(CLOCK_MONOTONIC_COARSE);
     if (ambit__likely(now_ns + ambit__clock_system_lag_ns < time_ns)) return false;
     return ambit__clock_system(CLOCK_MONOTONIC) >= time_ns;
 }

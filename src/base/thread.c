@@ -80,18 +80,27 @@ static void start(void) {
     (void)pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
-static ambit__thread *take_record(void) {
+static ambit__thread *take_free_record(void) {
     ambit__mutex_lock(&registry);
     ambit__thread *thread = free_records;
     if (thread) {
         free_records = thread->next_free;
-    } else if ((thread = ambit__allocate_zero(sizeof *thread, 64))) {
-        thread->index = record_count++;
-        thread->next = ambit__load_relaxed(&records);
-        /* Release pairs with the acquire in ambit__thread_records(). */
-        ambit__store_release(&records, thread);
+        ambit__store_relaxed(&thread->alive, 1);
     }
-    if (thread) ambit__store_relaxed(&thread->alive, 1);
+    ambit__mutex_unlock(&registry);
+    return thread;
+}
+
+/* The memory comes first, and without the lock: it may come from a hook of the program's. */
+static ambit__thread *make_record(void) {
+    ambit__thread *thread = ambit__allocate_zero(sizeof *thread, 64);
+    if (!thread) return NULL;
+    ambit__store_relaxed(&thread->alive, 1);
+    ambit__mutex_lock(&registry);
+    thread->index = record_count++;
+    thread->next = ambit__load_relaxed(&records);
+    /* Release pairs with the acquire in ambit__thread_records(). */
+    ambit__store_release(&records, thread);
     ambit__mutex_unlock(&registry);
     return thread;
 }
@@ -99,7 +108,8 @@ static ambit__thread *take_record(void) {
 ambit__thread *ambit__thread_register(void) {
     (void)pthread_once(&once, start);
     if (!key_made) return NULL;
-    ambit__thread *thread = take_record();
+    ambit__thread *thread = take_free_record();
+    if (!thread) thread = make_record();
     if (!thread) return NULL;
     if (pthread_setspecific(exit_key, thread)) {
         give_back(thread);
@@ -120,7 +130,7 @@ uint32_t ambit__thread_id(void) {
     return thread_id;
 }
 
-/* Acquire pairs with the release in take_record(). */
+/* Acquire pairs with the release in make_record(). */
 ambit__thread *ambit__thread_records(void) { return ambit__load_acquire(&records); }
 
 bool ambit__thread_is_alive(uint32_t index) {

@@ -56,7 +56,9 @@ ambit__thread *ambit__thread_records(void);
 bool ambit__thread_is_alive(uint32_t index);
 
 /* Called on a thread that ends, before its record is handed on, newest hook first. At most 8. Two
- * rounds of pthread destructors have passed by then, so those of the program come before it. */
+ * rounds of pthread destructors have passed by then, so those of the program come before it. What
+ * uses ambit later registers again, and is told again; but a record taken in the last of the C
+ * library's four rounds, which a destructor sees that has set its value three times, may stay. */
 void ambit__thread_on_exit(void (*hook)(ambit__thread *thread));
 
 /* Starts a thread that blocks all signals, without allocating. `name` has at most 15 letters. The

@@ -56,42 +56,52 @@ static ambit_cause derive(const ambit_ctx *ctx, int64_t now_ns, int64_t *ended_n
     return (ambit_cause){AMBIT_OK, NULL, NULL, 0};
 }
 
-/* Writes down what was found, so that it stays. Gives up if the lock is long in coming: then this
- * is a signal handler that interrupted its holder, and the answer holds all the same. */
-AMBIT__UNCHECKED static void settle(const ambit_ctx *ctx, const ambit_cause *cause,
-                                    int64_t ended_ns) {
+/* Writes down what was found, so that it stays. */
+static void settle(const ambit_ctx *ctx, const ambit_cause *cause, int64_t ended_ns) {
     ambit_ctx *writable = (ambit_ctx *)(uintptr_t)ctx;
-    for (unsigned attempt = 0; attempt < 1000; attempt++) {
+    ambit__spin_lock(&writable->waiting.lock);
+    ambit__ctx_end_locked(writable, cause, ended_ns);
+    ambit__spin_unlock(&writable->waiting.lock);
+}
+
+/* The same for ambit_ctx_err(), which may be called by a signal handler that has interrupted the
+ * lock's holder: after some milliseconds it gives up, and the answer holds for this once. */
+AMBIT__UNCHECKED static void settle_in_handler(const ambit_ctx *ctx, const ambit_cause *cause,
+                                               int64_t ended_ns) {
+    ambit_ctx *writable = (ambit_ctx *)(uintptr_t)ctx;
+    for (unsigned attempt = 0; attempt < 128; attempt++) {
         if (ambit__spin_try(&writable->waiting.lock)) {
             ambit__ctx_end_locked(writable, cause, ended_ns);
             ambit__spin_unlock(&writable->waiting.lock);
             return;
         }
+        ambit__backoff(attempt);
     }
 }
 
-static ambit_cause settled(const ambit_ctx *ctx, int64_t now_ns) {
+static ambit_cause settled(const ambit_ctx *ctx, int64_t now_ns, bool handler) {
     int64_t ended_ns = 0;
     ambit_cause cause = derive(ctx, now_ns, &ended_ns);
     if (!cause.code) return cause;
-    if (!ambit__load_acquire(&ctx->head.state)) settle(ctx, &cause, ended_ns);
+    if (!ambit__load_acquire(&ctx->head.state))
+        (handler ? settle_in_handler : settle)(ctx, &cause, ended_ns);
     return derive(ctx, now_ns, &ended_ns); /* what stands there now: another may have been first */
 }
 
 ambit_status ambit__ctx_err_ended(const ambit_ctx *ctx) {
     uint32_t own = ambit__load_acquire(&ctx->head.state);
-    return own ? (ambit_status)own : settled(ctx, INT64_MIN).code;
+    return own ? (ambit_status)own : settled(ctx, INT64_MIN, true).code;
 }
 
 ambit_status ambit__ctx_err_deadline(const ambit_ctx *ctx) {
     if (ambit__likely(!ambit__clock_reached(ambit__ctx_deadline(ctx)))) return AMBIT_OK;
-    return settled(ctx, ambit__ctx_deadline(ctx)).code; /* reached: that is late enough */
+    return settled(ctx, ambit__ctx_deadline(ctx), true).code; /* reached: that is late enough */
 }
 
 ambit_cause ambit_ctx_cause(const ambit_ctx *ctx) {
     ambit__ctx_check(ctx, "ambit_ctx_cause", NULL);
     int64_t now_ns = ambit__ctx_deadline(ctx) == AMBIT_NEVER ? INT64_MIN : ambit__clock_now();
-    return settled(ctx, now_ns);
+    return settled(ctx, now_ns, false);
 }
 
 /* ---- Delivery -------------------------------------------------------------------------------- */

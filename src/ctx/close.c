@@ -72,7 +72,7 @@ static void free_chain(ambit_ctx *ctx, ambit__thread *self) {
     ctx->next_work = NULL;
     while (ctx) {
         ambit_ctx *rest = ctx->next_work;
-        if (ambit__ctx_deferred_bytes(&ctx->head)) {
+        if (ambit__load_relaxed(&ctx->head.deferred_bytes)) {
             /* The last share stands while destructors run. If one of them has given the context
              * away, to a hold or a child, that one frees it. */
             ambit__store_relaxed(&ctx->keepers, 1);

@@ -21,7 +21,6 @@ static bool grow(ambit_ctx *ctx, size_t bytes) {
     struct ambit__ctx_head *head = &ctx->head;
     *block = (ambit__block){ctx->blocks,      ctx->filling,   size,
                             head->free_bytes, head->free_end, head->block_top};
-    head->deferred_bytes += (size_t)(head->block_top - head->free_end);
     ctx->blocks = ctx->filling = block;
     head->free_bytes = (unsigned char *)(block + 1);
     head->free_end = head->block_top = (unsigned char *)block + size;
@@ -138,10 +137,11 @@ static bool pop_deferred(ambit_ctx *ctx, ambit__deferred *deferred) {
         head->free_bytes = block->free_bytes;
         head->free_end = block->free_end;
         head->block_top = block->block_top;
-        head->deferred_bytes -= (size_t)(head->block_top - head->free_end);
     }
     *deferred = *(ambit__deferred *)(void *)head->free_end;
     head->free_end += sizeof *deferred;
+    ambit__store_relaxed(&head->deferred_bytes,
+                         ambit__load_relaxed(&head->deferred_bytes) - sizeof *deferred);
     return true;
 }
 
@@ -171,8 +171,7 @@ static void check_owned(const ambit_ctx *ctx, const char *function) {
 ambit_status ambit__ctx_defer(ambit_ctx *ctx, void (*run)(void *argument), void *argument) {
     check_owned(ctx, "ambit_ctx_defer");
     if (!run) ambit__bug("ambit_ctx_defer", "expected a function, found NULL", NULL, NULL);
-    size_t charged = ambit__ctx_deferred_bytes(&ctx->head) + sizeof(ambit__deferred);
-    if (!ambit__ctx_affords(&ctx->head, charged)) return AMBIT_EBUDGET;
+    if (!ambit__ctx_affords(&ctx->head, sizeof(ambit__deferred))) return AMBIT_EBUDGET;
     return push_deferred(ctx, run, argument) ? AMBIT_OK : AMBIT_EMEMORY;
 }
 
@@ -202,6 +201,4 @@ void ambit_ctx_budget_set(ambit_ctx *ctx, size_t bytes) {
     ambit__store_relaxed(&ctx->head.budget_bytes, bytes);
 }
 
-size_t ambit_ctx_bytes(const ambit_ctx *ctx) {
-    return ambit__load_relaxed(&ambit__ctx_entry(ctx)->bytes);
-}
+size_t ambit_ctx_bytes(const ambit_ctx *ctx) { return ambit__ctx_used_bytes(&ctx->head); }

@@ -30,7 +30,7 @@ static inline bool ambit__wheel_is_visited(const ambit__wheel *wheel) {
 static inline bool ambit__wheel_follow_clock(ambit__wheel *wheel) {
     uint32_t changes = ambit__clock_changes();
     bool same = wheel->clock == changes;
-    if (ambit__likely(same && !(changes & 1))) return false;
+    if (ambit__likely(same && !(changes & 3))) return false;
     if (same && ambit__wheel_armed(wheel)) return false;
     ambit__wheel_move(wheel, ambit__clock_now());
     wheel->clock = changes;

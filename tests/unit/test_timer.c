@@ -116,6 +116,7 @@ static void any_thread_disarms(void **state) {
     assert_int_equal(armed(), 0);
 }
 
+static _Atomic(int) left;
 static void linger(void *argument) {
     (void)argument;
     atomic_store(&entered, 1);

@@ -11,7 +11,7 @@
 
 static _Atomic(int) calls;
 static _Atomic(int64_t) called_at_ns;
-static _Atomic(int) entered, left;
+static _Atomic(int) entered;
 static ambit_timer own;
 
 static void nap_ms(long ms) {
