@@ -25,10 +25,14 @@
  *   put/own/alloc/defer                                                          one at a time
  *   close: beside all of them, if each caller holds the context or is in a child of it; after it
  * the owner's pointer is gone, and only holders may go on. err, cause, deadline and get take no
- * lock and wait for nobody. Cancel, drop, off_cancel and close never allocate and cannot fail.
+ * lock and wait for nobody. Cancel, drop, off_cancel and close cannot fail, and allocate nothing (a
+ * thread's first call of any kind tries to make its record, and does without).
  *
- * FORK: a child of fork() may read the contexts that it inherits, and close them; timers that were
- * armed before the fork stay with the parent process.
+ * FORK: a child of fork() has contexts of its own from there on, and may use those that it inherits
+ * like any, if at the fork no other thread of the parent was in a call of ambit's or waited in one
+ * (before its threads start is the time to fork). If one was, the child may ask err, cause and get,
+ * and nothing else. Timers that were armed before the fork stay with the parent; an inherited
+ * descriptor does too: ask ambit_ctx_fd again.
  * SIGNALS: ambit_ctx_err and ambit_ctx_deadline_ns may be called from a signal handler; nothing
  * else. THREAD EXIT: a context belongs to no thread; what a thread leaves open stays open, and is
  * seen. */
@@ -196,9 +200,10 @@ static inline ambit_status ambit_ctx_err(const ambit_ctx *ctx);
 
 typedef void ambit_cancel_fn(ambit_ctx *ctx, void *argument);
 
-/* A node that the caller embeds, zero at first; all fields are ambit's. It must stay in place from
- * on_cancel until off_cancel has returned, or the callback has begun on the thread that frees it.
- */
+/* A node that the caller embeds, zero at first; all fields are ambit's. It must stay in place until
+ * its callback has returned or an off_cancel has; only after an off_cancel from inside itself may a
+ * callback free it. Where two threads take one node back at once, one of them may free it, after both
+ * have returned. */
 typedef struct ambit_cancel {
     struct ambit_cancel *next, *previous;
     ambit_cancel_fn *run;
@@ -220,7 +225,8 @@ typedef enum ambit_removal {
 /* Has `run(ctx, argument)` called exactly once when `ctx` ends. On a live context the node is
  * registered; on one that has ended the callback runs before this returns, on this thread, and the
  * status is the context's. Callbacks run on the cancelling thread (for a deadline: ambit's timer
- * thread), with no lock of ambit's held, the last registered first. They must be short: one that
+ * thread), with no lock of ambit's held, of those that one thread has registered the last one first.
+ * They must be short: one that
  * takes long is a verdict of the census. A callback may close the context, and free its own node
  * after an off_cancel from inside.
  * Thread: any that owns, borrows or holds it. Blocks: no. Owns: nothing; the caller's node is used.

@@ -25,8 +25,8 @@ typedef struct ambit__deferred {
     void *argument;
 } ambit__deferred;
 
-/* The first fields of every context. A context that was given back has no arena, no room and no
- * values, so that an inline call on it takes the long way, which stops. */
+/* The first fields of every context. A context that was given back has no arena and no values, so
+ * that an inline call on it takes the long way, which stops; its state is that it has ended. */
 struct ambit__ctx_head {
     /* read by everyone below */
     ambit__entry entry;
@@ -44,7 +44,7 @@ struct ambit__ctx_head {
     AMBIT__ATOMIC(size_t) deferred_bytes; /* of the destructors, in all blocks */
     AMBIT__ATOMIC(ambit_ctx *) origin;    /* where values are looked up next, and what it keeps */
     AMBIT__ATOMIC(uint32_t) value_count;
-    uint32_t order_children;            /* before the first child */
+    AMBIT__ATOMIC(uint32_t) order_children;
     AMBIT__ATOMIC(size_t) budget_bytes; /* what children inherit */
     struct ambit__slots *more;          /* slots from the ninth on */
 

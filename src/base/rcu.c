@@ -51,7 +51,9 @@ _Static_assert(sizeof(struct rcu_head) <= sizeof((ambit__rcu_head *)0)->liburcu,
 /* Only its address counts: what the end of a read section orders. */
 static char grace;
 
-static pthread_rwlock_t gate = PTHREAD_RWLOCK_INITIALIZER;
+/* Writers first: a fork() would starve beside threads that synchronize all the time. */
+#define GATE PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP
+static pthread_rwlock_t gate = GATE;
 
 /* Under `starting`; `running` is also read without. */
 static ambit__mutex starting;
@@ -101,7 +103,10 @@ static void forget_lost_readers(void) {
 }
 
 static void after_fork_in_child(void) {
-    (void)pthread_rwlock_unlock(&gate);
+    /* Anew: the C library knows a lock's writer by its thread id, which is another one here, and
+     * readers that were waiting did not come along. */
+    gate = (pthread_rwlock_t)GATE;
+    ambit__store_relaxed(&starting.state, 0);
     forget_lost_readers();
     sigset_t old = block_signals();
     urcu_memb_call_rcu_after_fork_child(); /* starts the worker anew */

@@ -35,6 +35,7 @@ static _Atomic(uint32_t) fork_hook_count;
 static pthread_key_t exit_key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static bool key_made;
+static uint32_t epoch;
 /* Fixed since the last fork: the number that the forking thread keeps, and its new one. */
 static uint32_t kept_id, spare_id;
 
@@ -65,6 +66,7 @@ AMBIT__UNCHECKED static void after_fork_in_parent(void) { ambit__mutex_unlock(&r
 
 AMBIT__UNCHECKED static void after_fork_in_child(void) {
     /* Alone: nobody else reads or writes any of this. */
+    epoch++;
     kept_id = thread_id;
     spare_id = (uint32_t)syscall(SYS_gettid);
     for (ambit__thread *at = ambit__load_relaxed(&records); at; at = at->next)
@@ -149,6 +151,11 @@ void ambit__thread_on_exit(void (*hook)(ambit__thread *thread)) {
     }
     ambit__mutex_unlock(&registry);
     if (count == HOOKS) ambit__bug(__func__, "expected at most 8 hooks", NULL, NULL);
+}
+
+uint32_t ambit__process_epoch(void) {
+    (void)pthread_once(&once, start); /* for the fork handler */
+    return epoch;
 }
 
 void ambit__on_fork(void (*child)(void)) {

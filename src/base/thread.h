@@ -73,6 +73,10 @@ ambit_status ambit__worker_start(ambit__worker *worker, const char *name, void (
 void ambit__worker_join(ambit__worker *worker);
 void ambit__worker_detach(ambit__worker *worker);
 
+/* One more in each child of a fork(): what belongs to the process alone remembers it.
+ * Constant while there is more than one thread. */
+uint32_t ambit__process_epoch(void);
+
 /* Runs `child` in the child of every fork() from now on. At most 8. */
 void ambit__on_fork(void (*child)(void));
 

@@ -12,7 +12,8 @@
 #include "base/thread.h"
 
 #define AMBIT__MARK_LONG_LIVED (1u << 31)
-#define AMBIT__MARK_CLOSED (1u << 30) /* a zombie */
+#define AMBIT__MARK_CLOSED (1u << 30)  /* a zombie */
+#define AMBIT__MARK_CLOSING (1u << 28) /* its last keeper runs the destructors */
 /* bits 0 .. AMBIT_VERDICT_KINDS - 1: reported for that verdict */
 #define AMBIT__MARK_REPORTED ((1u << AMBIT_VERDICT_KINDS) - 1)
 

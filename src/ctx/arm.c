@@ -36,7 +36,7 @@ bool ambit__ctx_link(ambit_ctx *above, ambit_ctx *ctx, ambit_cancel *link) {
 }
 
 /* Acquire pairs with the releases in ambit__list_push(), so that the list is known, and in
- * deliver_child(): who finds the link taken out finds the deliverer done with it. */
+ * claim_child(): who finds the link taken out finds the deliverer done with it. */
 static void unlink_from(ambit_ctx *above, ambit_cancel *link) {
     if (!above || ambit__load_acquire(&link->state) != AMBIT__NODE_LISTED) return;
     ambit__list *list = ambit__ctx_list_of(above, link);
@@ -76,16 +76,23 @@ static ambit_status arm_one(ambit_ctx *ctx) {
     return AMBIT_OK;
 }
 
-/* A context may end while it is being armed: by its owner's close, if a child below is what arms
- * it, or by any cancel. Who ends it disarms it, but may have looked before it was linked; then it
- * is undone here. One of the two sees the other, because both pass through `waiting.lock`: who ends
- * it sets the state under it and looks at the links after, this looks at the state under it after
- * linking. */
+/* A context may be told of its end, or closed, while it is being armed: by its owner's close, if a
+ * child below is what arms it, or by any cancel. Who does that disarms it, but may have looked
+ * before it was linked; then it is undone here. One of the two sees the other, because both pass
+ * through `waiting.lock`: who claims or closes it does so under it and looks at the links after,
+ * this looks under it after linking.
+ * A state alone is not enough: a mere reader may have set it (settle), and then the link and the
+ * timer are what still brings the end to those who wait. Nor does this wait for the timer, should it
+ * be firing: on_cancel does not block. Who frees the context waits. */
 void ambit__ctx_disarm_if_ended(ambit_ctx *ctx) {
     ambit__spin_lock(&ctx->waiting.lock);
-    bool ended = ambit__load_relaxed(&ctx->head.state);
+    bool over = ctx->claimed || ambit__load_relaxed(&ambit__ctx_entry(ctx)->marks) &
+                                    (AMBIT__MARK_CLOSED | AMBIT__MARK_CLOSING);
     ambit__spin_unlock(&ctx->waiting.lock);
-    if (ended) (void)ambit__ctx_disarm(ctx);
+    if (!over) return;
+    unlink_from(ambit__ctx_parent(ctx), &ctx->link);
+    unlink_from(ambit__load_relaxed(&ctx->second), &ctx->second_link);
+    ambit__timer_node_disarm_armed(&ctx->timer);
 }
 
 /* Claims from `ctx` upwards; returns the topmost claimed, from which next_work leads down to `ctx`.

@@ -30,8 +30,10 @@ static bool enlist(ambit_ctx *ctx, ambit_cancel *node, bool fresh) {
 /* On this thread: the context has ended already. */
 static void run_at_once(ambit_ctx *ctx, ambit_cancel *node) {
     node->thread = ambit__thread_id();
-    ambit__store_relaxed(&node->state, AMBIT__NODE_RUNNING);
+    /* Release pairs with the acquire in ambit_ctx_off_cancel(): whose it is stands before. */
+    ambit__store_release(&node->state, AMBIT__NODE_RUNNING);
     if (!ambit__cancel_run(node)) return;
+    /* Should the callback have closed the context: its lock is there, whatever the memory is now. */
     ambit__spin_lock(&ctx->waiting.lock);
     bool awaited = ambit__cancel_done_locked(node);
     ambit__spin_unlock(&ctx->waiting.lock);
@@ -136,41 +138,61 @@ ambit_status ambit_ctx_wait(ambit_ctx *ctx) {
 
 /* ---- Descriptors ----------------------------------------------------------------------------- */
 
+/* In a child of fork() the descriptor is still that of the parent, who must not be woken. */
+static bool has_fd(const ambit_ctx *ctx) {
+    return ctx->event_fd_plus_one && ctx->fd_epoch == ambit__process_epoch();
+}
+
 static void make_readable(ambit_ctx *ctx, void *argument) {
     (void)argument;
     uint64_t one = 1;
+    if (!has_fd(ctx)) return;
     while (write(ctx->event_fd_plus_one - 1, &one, sizeof one) < 0 && errno == EINTR) {
     }
 }
 
-/* Sets the context's descriptor unless another thread did; returns the one that stands. */
-static int adopt_fd(ambit_ctx *ctx, int fd) {
+/* Sets the context's descriptor unless there is one; returns the one that stands. `*inherited` is
+ * what a parent process has left, which is replaced. */
+static int adopt_fd(ambit_ctx *ctx, int fd, int *inherited) {
+    *inherited = -1;
     ambit__spin_lock(&ctx->waiting.lock);
-    int standing = ctx->event_fd_plus_one - 1;
-    if (standing < 0 && fd >= 0) ctx->event_fd_plus_one = fd + 1;
+    int standing = has_fd(ctx) ? ctx->event_fd_plus_one - 1 : -1;
+    if (standing < 0 && fd >= 0) {
+        *inherited = ctx->event_fd_plus_one - 1;
+        ctx->event_fd_plus_one = fd + 1;
+        ctx->fd_epoch = ambit__process_epoch();
+    }
     ambit__spin_unlock(&ctx->waiting.lock);
     return standing;
+}
+
+/* Has a new descriptor made readable. Armed already, so the node is listed, or has run: nothing is
+ * left to fail. Where a parent process had one, its node is in place. */
+static void watch_for_fd(ambit_ctx *ctx, bool inherited, const ambit_site *site) {
+    uint32_t state = ambit__load_acquire(&ctx->fd_node.state);
+    if (inherited && state == AMBIT__NODE_LISTED) return;
+    ambit_status listed = ambit_ctx_on_cancel_at(ctx, &ctx->fd_node, make_readable, NULL, site);
+    (void)listed;
 }
 
 ambit_status ambit_ctx_fd_at(ambit_ctx *ctx, int *out, const ambit_site *site) {
     ambit__ctx_check(ctx, "ambit_ctx_fd", site);
     *out = -1;
     if (ambit__ctx_is_background(ctx)) return AMBIT_EINVALID;
-    int fd = adopt_fd(ctx, -1);
+    int inherited;
+    int fd = adopt_fd(ctx, -1, &inherited);
     if (fd < 0) {
         ambit_status status = ambit__ctx_arm(ctx);
         if (status) return status;
         int made = ambit__eventfd();
         if (made < 0) return AMBIT_EFILES;
-        fd = adopt_fd(ctx, made);
+        fd = adopt_fd(ctx, made, &inherited);
+        if (inherited >= 0) (void)close(inherited);
         if (fd >= 0) {
             (void)close(made);
         } else {
             fd = made;
-            /* Armed already, so it is listed, or has run: nothing is left to fail. */
-            ambit_status listed =
-                ambit_ctx_on_cancel_at(ctx, &ctx->fd_node, make_readable, NULL, site);
-            (void)listed;
+            watch_for_fd(ctx, inherited >= 0, site);
         }
     }
     *out = fd;

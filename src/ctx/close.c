@@ -10,7 +10,7 @@
 
 /* Ended first, so that the destructors find it so. */
 static void run_deferred(ambit_ctx *ctx) {
-    ambit__or_relaxed(&ambit__ctx_entry(ctx)->marks, AMBIT__MARK_CLOSED);
+    ambit__or_relaxed(&ambit__ctx_entry(ctx)->marks, AMBIT__MARK_CLOSING);
     if (!ambit_ctx_cause(ctx).code) { /* else it, an ancestor or the deadline came first */
         /* Nobody else knows it. A child that a destructor opens takes this cause, whatever its
          * deadline. */
@@ -29,14 +29,15 @@ static void scrub(ambit_ctx *ctx) {
     ambit__store_relaxed(&ctx->second, NULL);
     ambit__store_relaxed(&ctx->fd_node.state, AMBIT__NODE_IDLE);
     ctx->claimed = ctx->close_pending = false;
-    ctx->head.order_children = 0;
+    ambit__store_relaxed(&ctx->head.order_children, 0);
 }
 
 /* Makes it as clean as open() expects it, and gives it back. */
 static void give_back(ambit_ctx *ctx, ambit__thread *self) {
     struct ambit__ctx_head *head = &ctx->head;
     if (ambit__unlikely(ambit__load_relaxed(&ctx->armed) != AMBIT__UNARMED || ctx->claimed ||
-                        head->order_children || ambit__load_relaxed(&ctx->lists)))
+                        ambit__load_relaxed(&head->order_children) ||
+                        ambit__load_relaxed(&ctx->lists)))
         scrub(ctx);
     for (ambit__block *block; ambit__unlikely((block = ctx->blocks) != NULL);) {
         ctx->blocks = block->next;
@@ -44,6 +45,9 @@ static void give_back(ambit_ctx *ctx, ambit__thread *self) {
     }
     ctx->filling = NULL;
     head->free_bytes = head->free_end = head->block_top = NULL;
+    /* For those who wrongly go on with it: it has ended, and there is nothing in it. */
+    ambit__store_relaxed(&head->state, AMBIT_CANCELLED);
+    ambit__store_relaxed(&head->origin, NULL);
     if (ambit__load_relaxed(&head->value_count)) {
         ambit__store_relaxed(&head->value_count, 0);
         head->more = NULL;
@@ -106,7 +110,8 @@ static void check_close(const ambit_ctx *ctx, const ambit_site *site) {
     if (ambit__ctx_is_background(ctx))
         ambit__bug("ambit_ctx_close", "expected a context of the caller's, found the background",
                    site, NULL);
-    if (ambit__load_relaxed(&ambit__ctx_entry(ctx)->marks) & AMBIT__MARK_CLOSED)
+    if (ambit__load_relaxed(&ambit__ctx_entry(ctx)->marks) &
+        (AMBIT__MARK_CLOSED | AMBIT__MARK_CLOSING))
         ambit__bug("ambit_ctx_close", "expected an open context, found one closed already", site,
                    ambit__load_relaxed(&ctx->closed_site));
     for (const ambit_binding *at = ambit__innermost_binding; at; at = at->outer)
@@ -121,9 +126,12 @@ static void close_shared(ambit_ctx *ctx, const ambit_site *site) {
     ambit__store_relaxed(&ctx->closed_ns, ambit__clock_coarse());
     ambit__or_relaxed(&ambit__ctx_entry(ctx)->marks, AMBIT__MARK_CLOSED);
     ambit_cause cause = {AMBIT_CANCELLED, "closed", site, 0};
-    /* The coarse clock may be before a deadline that has passed; without one it does not matter. */
-    int64_t now_ns = ambit__ctx_deadline(ctx) == AMBIT_NEVER ? ambit__load_relaxed(&ctx->closed_ns)
-                                                             : ambit__clock_now();
+    /* The coarse clock may be before a deadline, its own or a child's, that has passed. It will do
+     * if there is none, and for what has ended already. */
+    bool coarse =
+        ambit__load_relaxed(&ctx->head.state) ||
+        (ambit__ctx_deadline(ctx) == AMBIT_NEVER && ambit__load_relaxed(&ctx->keepers) == 1);
+    int64_t now_ns = coarse ? ambit__load_relaxed(&ctx->closed_ns) : ambit__clock_now();
     bool here = !ambit__ctx_end(ctx, &cause, now_ns) && ambit__ctx_wait_delivered(ctx);
     here |= ambit__ctx_disarm(ctx);
     ambit__ctx_fold(ctx);

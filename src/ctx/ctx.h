@@ -75,6 +75,7 @@ struct ambit_ctx {
     ambit_ctx *next_work;           /* of the thread that delivers or frees it */
     uint32_t next_list;             /* the shard to be delivered next, plus one */
     int event_fd_plus_one;          /* 0 for none */
+    uint32_t fd_epoch;              /* of the process that has made it */
     _Atomic(const ambit_site *) closed_site;
     _Atomic(int64_t) closed_ns;
     _Atomic(int64_t) callback_since_ns;
@@ -156,6 +157,7 @@ static inline ambit__list *ambit__ctx_list(ambit_ctx *ctx, uint32_t *number) {
     ambit__shards *lists = ambit__load_acquire(&ctx->lists);
     *number = 0;
     if (ambit__likely(!lists)) return &ctx->waiting;
+    if (ambit__load_relaxed(&ctx->head.order_children)) return &ctx->waiting;
     const ambit__thread *self = ambit__thread_self();
     uint32_t index = self ? self->index % AMBIT__SHARDS : 0;
     *number = index + 1;

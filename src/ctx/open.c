@@ -73,7 +73,7 @@ static ambit_status open_child(ambit_ctx *parent, int64_t deadline_ns, int64_t n
     *out = NULL;
     ambit_ctx *ctx = fresh(parent, parent, deadline_ns, now_ns, site);
     if (ambit__unlikely(!ctx)) return AMBIT_EMEMORY;
-    if (ambit__unlikely(parent->head.order_children)) {
+    if (ambit__unlikely(ambit__load_relaxed(&parent->head.order_children))) {
         ambit_status status = ambit__ctx_arm(ctx);
         if (status) {
             ambit_ctx_close_at(&ctx, site);
@@ -151,7 +151,7 @@ void ambit_ctx_order_children(ambit_ctx *ctx) {
     if (ambit__ctx_is_background(ctx))
         ambit__bug("ambit_ctx_order_children",
                    "expected a context of the caller's, found the background", NULL, NULL);
-    ctx->head.order_children = 1;
+    ambit__store_relaxed(&ctx->head.order_children, 1);
 }
 
 void ambit_ctx_mark_long_lived(ambit_ctx *ctx) {

@@ -28,8 +28,14 @@ static void give_block(ambit__shards *block) {
 
 /* Without memory, or a kernel without the barrier, the context stays as it is: slower, not wrong. */
 static void give_shards(ambit_ctx *ctx) {
-    if (ctx->head.order_children || ambit__load_relaxed(&ctx->lists)) return;
-    ambit__shards *block = ambit__heavy_barrier_works() ? take_block() : NULL;
+    if (ambit__load_relaxed(&ctx->head.order_children) || ambit__load_relaxed(&ctx->lists)) return;
+    static _Atomic(bool) refused; /* the kernel need not be asked again. Relaxed: a hint */
+    if (ambit__load_relaxed(&refused)) return;
+    if (!ambit__heavy_barrier_works()) {
+        ambit__store_relaxed(&refused, true);
+        return;
+    }
+    ambit__shards *block = take_block();
     if (!block) return;
     ambit__spin_lock(&ctx->waiting.lock);
     /* Not after its end: a deliverer, who has ended it under this lock, knows all lists. */

@@ -186,6 +186,7 @@ void *ambit__ctx_alloc(ambit_ctx *ctx, size_t bytes) {
 const void *ambit_ctx_get_bytes(const ambit_ctx *ctx, const ambit_key *key, size_t *bytes) {
     if (ambit__unlikely(!key))
         ambit__bug("ambit_ctx_get", "expected a key, found NULL", NULL, NULL);
+    ambit__ctx_check(ctx, "ambit_ctx_get", NULL);
     for (; ctx; ctx = ambit__load_relaxed(&ctx->head.origin)) {
         const ambit__slot *slot = find_in(ctx, key);
         if (!slot) continue;

@@ -67,3 +67,17 @@ ambit_disarm ambit__timer_take(ambit__timer_node *node, bool any, uint64_t gener
 ambit_disarm ambit__timer_node_disarm(ambit__timer_node *node) {
     return ambit__timer_disarm(node, true, 0);
 }
+
+void ambit__timer_node_disarm_armed(ambit__timer_node *node) {
+    /* As in ambit__timer_disarm(). */
+    if (ambit__load_acquire(&node->state) == AMBIT__TIMER_IDLE) return;
+    ambit__wheel *wheel = ambit__load_relaxed(&node->wheel);
+    const ambit__thread *self = ambit__thread_record;
+    bool owner = self && self->timer_wheel == wheel;
+    bool wait = false;
+    lock_for_disarm(wheel, owner);
+    if (ambit__load_acquire(&node->state) == AMBIT__TIMER_ARMED &&
+        ambit__load_relaxed(&node->wheel) == wheel)
+        (void)take_locked(wheel, node, &wait);
+    unlock_for_disarm(wheel, owner);
+}

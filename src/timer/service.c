@@ -40,9 +40,11 @@ void ambit__timer_ring(void) {
 
 /* ---- Firing ---------------------------------------------------------------------------------- */
 
-static void note_lateness(int64_t late_ns) {
+static void note_lateness(int64_t now_ns, int64_t deadline_ns) {
     int64_t sum_ns = ambit__load_relaxed(&lateness_sum_ns);
-    if (late_ns < 0) late_ns = 0;                                   /* a clock that stepped back */
+    int64_t late_ns;
+    if (__builtin_sub_overflow(now_ns, deadline_ns, &late_ns)) late_ns = INT64_MAX;
+    if (now_ns < deadline_ns) late_ns = 0;                          /* a clock that stepped back */
     if (late_ns > INT64_MAX - sum_ns) sum_ns = INT64_MAX - late_ns; /* a clock that leapt */
     ambit__bump_relaxed(&fired_count, 1); /* one service thread at a time writes these */
     ambit__store_relaxed(&lateness_sum_ns, sum_ns + late_ns);
@@ -64,15 +66,15 @@ static bool fire_one(ambit__wheel *wheel) {
     ambit__store_relaxed(&node->state, AMBIT__TIMER_FIRING);
     ambit__bias_unlock_visitor(&wheel->lock, true);
 
-    note_lateness(ambit__clock_now() - node->deadline_ns);
+    note_lateness(ambit__clock_now(), node->deadline_ns);
     node->fire(node);
 
     ambit__bias_lock_visitor(&wheel->lock);
     void (*fired)(ambit__timer_node *) = node->fired;
     uint32_t before = ambit__load_relaxed(&node->state);
     node->generation++;
-    /* Release pairs with the acquire in disarm(): what `fire` did is done. From the unlock on the
-     * node may be gone; a waiter takes the lock once before it lets anyone free it. */
+    /* Release pairs with the acquire in ambit__timer_disarm() and ambit__timer_take(): what `fire`
+     * did is done. From here on the node may be gone, and only its address is used. */
     ambit__store_release(&node->state, AMBIT__TIMER_IDLE);
     ambit__bias_unlock_visitor(&wheel->lock, true);
     if (before == AMBIT__TIMER_AWAITED) ambit__unpark(&node->state, AMBIT__ALL);
@@ -111,23 +113,36 @@ static int64_t serve_wheel(ambit__wheel *wheel, uint32_t mine) {
     }
     if (must_look(mine)) return 0; /* a look at once; a wheel of before a fork is not touched */
     ambit__bias_lock_visitor(&wheel->lock);
-    int64_t next = wheel->wake_tick = ambit__wheel_next(wheel);
+    int64_t next = ambit__wheel_next(wheel);
+    ambit__store_relaxed(&wheel->wake_tick, next);
     wheel->visits /= 2;
     ambit__bias_unlock_visitor(&wheel->lock, ambit__wheel_is_visited(wheel));
     return next;
 }
 
+/* Whether a pass is for nothing: no visit, and so no barrier, for a wheel whose time has not come. A
+ * wake_tick that is made sooner just now is no loss: then the doorbell rings. */
+static bool has_time(const ambit__wheel *wheel, uint32_t clock, uint32_t clock_before) {
+    if (clock != clock_before || clock & 3) return false;
+    return ambit__tick_ns(ambit__load_relaxed(&wheel->wake_tick)) > ambit__clock_now();
+}
+
 static void serve(void *argument) {
     uint32_t mine = (uint32_t)(uintptr_t)argument;
+    uint32_t clock_before = ~ambit__clock_changes();
     serving = true;
     while (!leave(mine)) {
         uint32_t rung = ambit__load_acquire(&doorbell);
+        uint32_t clock = ambit__clock_changes();
         int64_t next = AMBIT__TICK_NEVER;
         ambit__wheel *wheel = ambit__load_acquire(&wheels);
         for (; wheel && !must_look(mine); wheel = wheel->next) {
-            int64_t tick = serve_wheel(wheel, mine);
+            int64_t tick = has_time(wheel, clock, clock_before)
+                               ? ambit__load_relaxed(&wheel->wake_tick)
+                               : serve_wheel(wheel, mine);
             if (tick < next) next = tick;
         }
+        clock_before = clock;
         int64_t until_ns = next == AMBIT__TICK_NEVER ? AMBIT_NEVER : ambit__tick_ns(next);
         if (!must_look(mine)) (void)ambit__park_until(&doorbell, rung, until_ns);
     }
@@ -160,7 +175,7 @@ static ambit_status start_locked(void) AMBIT__REQUIRES(&life) {
         ambit_status status = ambit__worker_start(&worker, "ambit-timer", serve, mine);
         if (status) return status;
     }
-    /* Release pairs with the acquire in ambit__timer_node_arm(). */
+    /* Release pairs with the acquire in ambit__timer_arm(). */
     ambit__store_release(&ambit__timer_service, RUNNING);
     return AMBIT_OK;
 }

@@ -60,8 +60,8 @@ static inline ambit_status ambit__timer_arm(ambit__thread *self, ambit__timer_no
     ambit__store_release(&node->state, AMBIT__TIMER_ARMED);
     bool anew = ambit__wheel_follow_clock(wheel);
     int64_t tick = ambit__wheel_insert(wheel, node);
-    bool sooner = anew || tick < wheel->wake_tick;
-    if (sooner) wheel->wake_tick = tick;
+    bool sooner = anew || tick < ambit__load_relaxed(&wheel->wake_tick);
+    if (sooner) ambit__store_relaxed(&wheel->wake_tick, tick);
     ambit__bias_unlock_owner(&wheel->lock);
     if (ambit__unlikely(sooner)) ambit__timer_ring();
     return AMBIT_OK;

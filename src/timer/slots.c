@@ -13,7 +13,7 @@ void ambit__wheel_init(ambit__wheel *wheel, int64_t now_ns) {
     }
     link_init(&wheel->due);
     wheel->tick = ambit__tick_at(now_ns);
-    wheel->wake_tick = AMBIT__TICK_NEVER;
+    ambit__store_relaxed(&wheel->wake_tick, AMBIT__TICK_NEVER);
     wheel->visits = 0;
     ambit__store_relaxed(&wheel->inserted, 0);
     ambit__store_relaxed(&wheel->removed, 0);

@@ -22,10 +22,10 @@ typedef struct ambit__wheel {
     struct ambit__wheel *next; /* all wheels, newest first; fixed */
     ambit__bias lock;          /* the owner is the thread that arms in it */
     /* written under the lock, read by anyone */
+    _Atomic(int64_t) wake_tick;          /* the service looks again at this tick, or was told to */
     _Atomic(uint64_t) inserted, removed; /* since ever; two, so that neither waits for the other */
     /* under the lock */
     int64_t tick;                 /* everything up to here has been taken out */
-    int64_t wake_tick;            /* the service looks again at this tick, or was told to */
     uint32_t clock;               /* ambit__clock_changes() when `tick` was set */
     uint32_t visits;              /* disarms by other threads, lately */
     uint64_t used[AMBIT__LEVELS]; /* a bit for each slot that holds a node */

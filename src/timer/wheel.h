@@ -40,5 +40,7 @@ ambit_status ambit__timer_node_arm(ambit__timer_node *node, int64_t deadline_ns,
 /* Takes it out. Waits for a `fire` that runs on another thread; after AMBIT_FIRING_HERE `fire` is
  * still on this thread's stack, and the node is touched once more when it returns. Cannot fail. */
 ambit_disarm ambit__timer_node_disarm(ambit__timer_node *node);
+/* The same if it is armed; a node that fires is left alone, so this does not wait. */
+void ambit__timer_node_disarm_armed(ambit__timer_node *node);
 
 #endif
