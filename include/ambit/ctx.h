@@ -28,7 +28,8 @@
  * lock and wait for nobody. Cancel, drop, off_cancel and close never allocate and cannot fail.
  *
  * FORK: a child of fork() may read the contexts that it inherits, and close them; timers that were
- * armed before the fork stay with the parent process.
+ * armed and descriptors that were made before the fork stay with the parent process: they go on to
+ * tell of what happens there.
  * SIGNALS: ambit_ctx_err and ambit_ctx_deadline_ns may be called from a signal handler; nothing
  * else. THREAD EXIT: a context belongs to no thread; what a thread leaves open stays open, and is
  * seen. */

@@ -119,9 +119,10 @@ ambit_status ambit_ctx_wait(ambit_ctx *ctx) {
 
 /* ---- Descriptors ----------------------------------------------------------------------------- */
 
-static void make_readable(ambit_ctx *ctx, void *argument) {
-    (void)argument;
+/* After a fork both processes have the descriptor: only the one that made it writes. */
+static void make_readable(ambit_ctx *ctx, void *process) {
     uint64_t one = 1;
+    if ((intptr_t)process != getpid()) return;
     while (write(ctx->event_fd, &one, sizeof one) < 0 && errno == EINTR) {
     }
 }
@@ -152,8 +153,9 @@ ambit_status ambit_ctx_fd_at(ambit_ctx *ctx, int *out, const ambit_site *site) {
             fd = made;
             ambit__store_relaxed(&ctx->fd_node.state, AMBIT__NODE_IDLE);
             /* Armed already, so it is listed, or has run: nothing is left to fail. */
+            void *process = (void *)(intptr_t)getpid();
             ambit_status listed =
-                ambit_ctx_on_cancel_at(ctx, &ctx->fd_node, make_readable, NULL, site);
+                ambit_ctx_on_cancel_at(ctx, &ctx->fd_node, make_readable, process, site);
             (void)listed;
         }
     }
