@@ -166,6 +166,9 @@ ambit_status ambit_ctx_merge_at(ambit_ctx *parent, ambit_ctx *other, ambit_ctx *
 
 void ambit_ctx_order_children(ambit_ctx *ctx) {
     ambit__ctx_check(ctx, "ambit_ctx_order_children", NULL);
+    if (ambit__ctx_is_background(ctx))
+        ambit__bug("ambit_ctx_order_children",
+                   "expected a context of the caller's, found the background", NULL, NULL);
     ctx->order_children = true;
 }
 
