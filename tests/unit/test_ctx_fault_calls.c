@@ -112,14 +112,14 @@ static ambit_status defer_one(void) {
     return ambit_ctx_defer(scene.ctx, note_destroyed, &scene.destroyed);
 }
 
-typedef struct row {
+struct row {
     const char *name;
     void (*prepare)(void);
     ambit_status (*call)(void);
     bool destroys;              /* what it stores is destroyed once, at the end */
     int memory, threads, files; /* whether there is one to fail on a thread that ambit knows */
-} row;
-static const row rows[] = {
+};
+static const struct row rows[] = {
     {"open", plain, open_one, .memory = -1},
     {"open timed", plain, open_timed, .memory = -1},
     {"open below the background", plain, open_below_background, .memory = -1},
@@ -164,14 +164,14 @@ static void close_scene(void) {
     ambit_ctx_close(&scene.ctx);
 }
 static void *call_on_thread(void *argument) {
-    return (void *)(intptr_t)((const row *)argument)->call();
+    return (void *)(intptr_t)((const struct row *)argument)->call();
 }
-static ambit_status call(const row *row, bool fresh) {
+static ambit_status call(const struct row *row, bool fresh) {
     if (!fresh) return row->call();
     return (ambit_status)(intptr_t)on_thread(call_on_thread, (void *)(uintptr_t)row);
 }
 
-static void nothing_done(const row *row, const struct books *before) {
+static void nothing_done(const struct row *row, const struct books *before) {
     struct books after = books();
     must(!memcmp(&after, before, sizeof after));
     must(!scene.out && !scene.hold && scene.fd == -1);
@@ -181,11 +181,11 @@ static void nothing_done(const row *row, const struct books *before) {
     if (row->call == register_node)
         must(ambit_ctx_off_cancel(scene.ctx, &scene.node) == AMBIT_REMOVED);
 }
-static void begin(const row *row) {
+static void begin(const struct row *row) {
     scene = (struct scene){.fd = -1};
     row->prepare();
 }
-static void end(const row *row, bool done) {
+static void end(const struct row *row, bool done) {
     close_scene();
     must(scene.destroyed == (done && row->destroys));
     must(atomic_load(&scene.ran) == (done && row->call == register_node));
@@ -193,8 +193,8 @@ static void end(const row *row, bool done) {
 }
 
 /* 0: it failed as it should. 1: there was no such call to fail. */
-static int fail_one(const row *row, ambit__fault kind, uint64_t nth, bool forever, bool fresh,
-                    bool retry, ambit_status expected) {
+static int fail_one(const struct row *row, ambit__fault kind, uint64_t nth, bool forever,
+                    bool fresh, bool retry, ambit_status expected) {
     begin(row);
     struct books before = books();
     ambit__fault_arm(kind, nth, forever);
@@ -224,7 +224,7 @@ static int fail_one(const row *row, ambit__fault kind, uint64_t nth, bool foreve
     return 0;
 }
 
-static int in_child(const row *row, ambit__fault kind, uint64_t nth, int way,
+static int in_child(const struct row *row, ambit__fault kind, uint64_t nth, int way,
                     ambit_status expected) {
     pid_t child = fork();
     must(child >= 0);
@@ -255,15 +255,15 @@ static void fail_each(ambit__fault kind, ambit_status expected, size_t field) {
 
 static void each_allocation_of_each_call(void **state) {
     (void)state;
-    fail_each(AMBIT__FAULT_MEMORY, AMBIT_EMEMORY, offsetof(row, memory));
+    fail_each(AMBIT__FAULT_MEMORY, AMBIT_EMEMORY, offsetof(struct row, memory));
 }
 static void each_thread_start_of_each_call(void **state) {
     (void)state;
-    fail_each(AMBIT__FAULT_THREAD, AMBIT_ETHREAD, offsetof(row, threads));
+    fail_each(AMBIT__FAULT_THREAD, AMBIT_ETHREAD, offsetof(struct row, threads));
 }
 static void each_descriptor_of_each_call(void **state) {
     (void)state;
-    fail_each(AMBIT__FAULT_FILES, AMBIT_EFILES, offsetof(row, files));
+    fail_each(AMBIT__FAULT_FILES, AMBIT_EFILES, offsetof(struct row, files));
 }
 
 /* ---- What cannot fail ------------------------------------------------------------------------ */
