@@ -40,7 +40,7 @@ static void err_and_deadline_are_safe_in_a_handler(void **state) {
         atomic_store(&watched[2], leaf);
         must(ambit_ctx_on_cancel(leaf, &node, count_up, &ran) < AMBIT_EMEMORY);
         must(ambit_ctx_put(leaf, &number, &i) == AMBIT_OK);
-        (void)ambit_ctx_sleep(leaf, 1000);
+        (void)!ambit_ctx_sleep(leaf, 1000);
         if (i % 3) ambit_ctx_cancel(root, "busy");
         (void)ambit_ctx_cause(leaf);
         (void)ambit_ctx_off_cancel(leaf, &node);
