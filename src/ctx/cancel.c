@@ -56,16 +56,21 @@ static ambit_cause derive(const ambit_ctx *ctx, int64_t now_ns, int64_t *ended_n
     return (ambit_cause){AMBIT_OK, NULL, NULL, 0};
 }
 
-/* Writes down what was found, so that it stays. Gives up if the lock is long in coming: then this
- * is a signal handler that interrupted its holder, and the answer holds all the same. */
+/* Writes down what was found, so that it stays. Waits for one who is ending the context right now,
+ * since that may be with another cause; who that is stands in `deliverer`. If it is this thread, this
+ * is a signal handler that interrupted it. Anyone else who holds the lock for long may be this thread
+ * as well, so it gives up then: the answer holds all the same. */
 static void settle(const ambit_ctx *ctx, const ambit_cause *cause, int64_t ended_ns) {
     ambit_ctx *writable = (ambit_ctx *)(uintptr_t)ctx;
-    for (unsigned attempt = 0; attempt < 1000; attempt++) {
+    for (unsigned attempt = 0;; attempt++) {
         if (!ambit__exchange_acquire(&writable->lock.locked, 1)) {
             ambit__ctx_end_locked(writable, cause, ended_ns);
             ambit__store_release(&writable->lock.locked, 0);
             return;
         }
+        uint32_t ender = ambit__load_relaxed(&ctx->deliverer);
+        if (ender ? ender == ambit__thread_id() : attempt >= 1000) return;
+        if (ender) ambit__backoff(attempt);
     }
 }
 
@@ -108,7 +113,8 @@ void ambit__cancel_run(ambit_cancel *node) {
         ambit__unpark(&node->state, AMBIT__ALL);
 }
 
-/* Takes the end of a context upon this thread, under its lock. */
+/* Takes the end of a context upon this thread, under its lock, before the cause is written: see
+ * settle(). */
 static void claim_locked(ambit_ctx *ctx) {
     ctx->claimed = true;
     ambit__store_relaxed(&ctx->deliverer, ambit__thread_id());
@@ -128,8 +134,8 @@ static ambit_ctx *claim_child_locked(ambit_ctx *ctx, ambit_ctx *child) {
     if (!child->claimed) {
         int64_t ended_ns = ctx->ended_ns;
         ambit_cause found = derive(child, ctx->ended_ns, &ended_ns);
-        ambit__ctx_end_locked(child, found.code ? &found : &ctx->cause, ended_ns);
         claim_locked(child);
+        ambit__ctx_end_locked(child, found.code ? &found : &ctx->cause, ended_ns);
         child->next_work = ctx;
         claimed = child;
     }
@@ -193,11 +199,11 @@ void ambit__ctx_end(ambit_ctx *ctx, const ambit_cause *cause, int64_t now_ns) {
     ambit_cause found = derive(ctx, now_ns, &ended_ns);
     bool mine = false;
     ambit__spin_lock(&ctx->lock);
-    ambit__ctx_end_locked(ctx, found.code ? &found : cause, ended_ns);
     if (!ctx->claimed) {
         claim_locked(ctx);
         mine = true;
     }
+    ambit__ctx_end_locked(ctx, found.code ? &found : cause, ended_ns);
     ambit__spin_unlock(&ctx->lock);
     if (mine) deliver(ctx);
 }
