@@ -115,9 +115,9 @@ void ambit__cancel_run(ambit_cancel *node) {
 
 /* Takes the end of a context upon this thread, under its lock, before the cause is written: see
  * settle(). */
-static void claim_locked(ambit_ctx *ctx) {
+static void claim_locked(ambit_ctx *ctx, uint32_t thread) {
     ctx->claimed = true;
-    ambit__store_relaxed(&ctx->deliverer, ambit__thread_id());
+    ambit__store_relaxed(&ctx->deliverer, thread);
 }
 
 /* What the end undoes at once, without a lock held. */
@@ -134,7 +134,7 @@ static ambit_ctx *claim_child_locked(ambit_ctx *ctx, ambit_ctx *child) {
     if (!child->claimed) {
         int64_t ended_ns = ctx->ended_ns;
         ambit_cause found = derive(child, ctx->ended_ns, &ended_ns);
-        claim_locked(child);
+        claim_locked(child, ambit__load_relaxed(&ctx->deliverer));
         ambit__ctx_end_locked(child, found.code ? &found : &ctx->cause, ended_ns);
         child->next_work = ctx;
         claimed = child;
@@ -197,10 +197,11 @@ static void deliver(ambit_ctx *top) {
 void ambit__ctx_end(ambit_ctx *ctx, const ambit_cause *cause, int64_t now_ns) {
     int64_t ended_ns = now_ns;
     ambit_cause found = derive(ctx, now_ns, &ended_ns);
+    uint32_t thread = ambit__thread_id(); /* outside the lock: the first time it asks the kernel */
     bool mine = false;
     ambit__spin_lock(&ctx->lock);
     if (!ctx->claimed) {
-        claim_locked(ctx);
+        claim_locked(ctx, thread);
         mine = true;
     }
     ambit__ctx_end_locked(ctx, found.code ? &found : cause, ended_ns);
