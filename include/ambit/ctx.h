@@ -352,8 +352,8 @@ static inline void ambit_ctx_drop_scope(ambit_hold **hold) {
 }
 /* AMBIT_CTX_SCOPE ambit_ctx *ctx = NULL; closes, AMBIT_HOLD_SCOPE ambit_hold *hold = NULL; drops.
  */
-#define AMBIT_CTX_SCOPE __attribute__((cleanup(ambit_ctx_close_scope)))
-#define AMBIT_HOLD_SCOPE __attribute__((cleanup(ambit_ctx_drop_scope)))
+#define AMBIT_CTX_SCOPE __attribute__((cleanup(ambit_ctx_close_scope), unused))
+#define AMBIT_HOLD_SCOPE __attribute__((cleanup(ambit_ctx_drop_scope), unused))
 
 #ifdef __cplusplus
 }

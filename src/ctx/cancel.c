@@ -64,18 +64,22 @@ static void settle(const ambit_ctx *ctx, const ambit_cause *cause, int64_t ended
     ambit__spin_unlock(&writable->waiting.lock);
 }
 
-/* The same for ambit_ctx_err(), which may be called by a signal handler that has interrupted the
- * lock's holder: after some milliseconds it gives up, and the answer holds for this once. */
+/* The same for ambit_ctx_err(), which a signal handler may call that has interrupted the lock's
+ * holder. It waits for another thread that is ending the context right now, since that may be with
+ * another cause; who that is stands in `deliverer`. Anyone else who holds the lock for long may be
+ * this thread, so it gives up then: the answer holds all the same. */
 AMBIT__UNCHECKED static void settle_in_handler(const ambit_ctx *ctx, const ambit_cause *cause,
                                                int64_t ended_ns) {
     ambit_ctx *writable = (ambit_ctx *)(uintptr_t)ctx;
-    for (unsigned attempt = 0; attempt < 128; attempt++) {
+    for (unsigned attempt = 0;; attempt++) {
         if (ambit__spin_try(&writable->waiting.lock)) {
             ambit__ctx_end_locked(writable, cause, ended_ns);
             ambit__spin_unlock(&writable->waiting.lock);
             return;
         }
-        ambit__backoff(attempt);
+        uint32_t ender = ambit__load_relaxed(&ctx->deliverer) & ~AMBIT__AWAITED;
+        if (ender ? ender == ambit__thread_id() : attempt >= 1000) return;
+        if (ender) ambit__backoff(attempt);
     }
 }
 
@@ -121,11 +125,12 @@ bool ambit__cancel_done_locked(ambit_cancel *node) {
     return awaited;
 }
 
-/* Takes the end of a context upon this thread, under `waiting.lock`. */
-static void claim_locked(ambit_ctx *ctx) {
+/* Takes the end of a context upon this thread, under `waiting.lock`; before the cause is written,
+ * see settle_in_handler(). */
+static void claim_locked(ambit_ctx *ctx, uint32_t thread) {
     ctx->claimed = true;
     ctx->next_list = ambit__load_relaxed(&ctx->lists) ? AMBIT__SHARDS : 0;
-    ambit__store_relaxed(&ctx->deliverer, ambit__thread_id());
+    ambit__store_relaxed(&ctx->deliverer, thread);
 }
 
 /* The list of `ctx` that is being delivered: its shards from the last to the first, then the one
@@ -166,8 +171,8 @@ static ambit_ctx *claim_child(ambit_ctx *ctx, ambit__list *list,
     if (!claimed) {
         int64_t ended_ns = ctx->ended_ns;
         ambit_cause found = derive(child, ctx->ended_ns, &ended_ns);
+        claim_locked(child, ambit__load_relaxed(&ctx->deliverer) & ~AMBIT__AWAITED);
         ambit__ctx_end_locked(child, found.code ? &found : &ctx->cause, ended_ns);
-        claim_locked(child);
         child->next_work = ctx;
     } else {
         ambit__spin_unlock(&child->waiting.lock);
@@ -244,10 +249,12 @@ bool ambit__ctx_end(ambit_ctx *ctx, const ambit_cause *cause, int64_t now_ns) AM
     ambit_cause found = {AMBIT_OK, NULL, NULL, 0};
     /* Acquire as in nearest_ended(); once it is set it stays, so a late look does no harm. */
     if (!ambit__load_acquire(&ctx->head.state)) found = derive(ctx, now_ns, &ended_ns);
+    uint32_t thread = ambit__thread_id(); /* outside: the first time it asks the kernel */
     ambit__spin_lock(&ctx->waiting.lock);
+    bool mine = !ctx->claimed;
+    if (mine) claim_locked(ctx, thread);
     ambit__ctx_end_locked(ctx, found.code ? &found : cause, ended_ns);
-    if (!ctx->claimed) {
-        claim_locked(ctx);
+    if (mine) {
         deliver_and_unlock(ctx);
         return true;
     }

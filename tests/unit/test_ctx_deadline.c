@@ -252,6 +252,48 @@ static void one_deadline_ends_a_tree(void **state) {
     assert_int_equal(atomic_load(&ran), LAYERS);
 }
 
+/* ---- Races --------------------------------------------------------------------------------------- */
+
+static void note_destroyed(void *argument) { atomic_fetch_add((_Atomic(int) *)argument, 1); }
+
+/* Go TestCanceledTimeout, at the very moment: close, cancel and off_cancel meet the timer thread. */
+static void ends_that_meet_the_deadline_run_each_callback_once(void **state) {
+    (void)state;
+    int by_deadline = 0, by_hand = 0;
+    for (int round = 0; round < 600; round++) {
+        _Atomic(int) ran = 0, destroyed = 0;
+        ambit_cancel node = {0}, below = {0};
+        ambit_ctx *ctx = open_timeout(ambit_background(), (round % 3 + 1) * AMBIT_MILLISECOND);
+        ambit_ctx *child = open_child(ctx);
+        assert_ok(ambit_ctx_defer(ctx, note_destroyed, &destroyed));
+        ambit_status first = ambit_ctx_on_cancel(ctx, &node, count_up, &ran);
+        ambit_status second = ambit_ctx_on_cancel(child, &below, count_up, &ran);
+        assert_true(first == AMBIT_OK || first == AMBIT_TIMED_OUT);
+        assert_true(second == AMBIT_OK || second == AMBIT_TIMED_OUT);
+        int64_t meet_ns = ambit_ctx_deadline_ns(ctx) + (round % 40) * 50000;
+        while (ambit_clock_now_ns() < meet_ns - AMBIT_MILLISECOND / 2) {
+        }
+        if (round % 2) ambit_ctx_cancel(ctx, NULL);
+        ambit_ctx *copy = ctx;
+        ambit_hold *hold = hold_of(ctx);
+        ambit_ctx_close(&ctx);
+        if (ambit_ctx_err(copy) == AMBIT_TIMED_OUT)
+            by_deadline++;
+        else
+            by_hand++;
+        assert_int_equal(ambit_ctx_off_cancel(copy, &node), AMBIT_ALREADY_RAN);
+        assert_int_equal(ambit_ctx_off_cancel(child, &below), AMBIT_ALREADY_RAN);
+        assert_int_equal(atomic_load(&ran), 2);
+        assert_int_equal(atomic_load(&destroyed), 0);
+        ambit_ctx_close(&child);
+        ambit_ctx_drop(&hold);
+        assert_int_equal(atomic_load(&destroyed), 1);
+        assert_int_equal(timers_armed(), 0);
+    }
+    assert_int_not_equal(by_deadline, 0); /* else they did not meet */
+    assert_int_not_equal(by_hand, 0);
+}
+
 static const struct CMUnitTest tests[] = {
     CASE(the_earliest_on_the_way_up_counts),
     CASE(a_timeout_counts_from_the_opening),
@@ -266,5 +308,6 @@ static const struct CMUnitTest tests[] = {
     CASE(a_deadline_costs_no_timer_until_someone_waits),
     CASE(equal_deadlines_arm_one_timer),
     CASE(one_deadline_ends_a_tree),
+    CASE(ends_that_meet_the_deadline_run_each_callback_once),
 };
 RUN(tests);

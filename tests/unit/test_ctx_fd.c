@@ -162,34 +162,40 @@ static void the_background_has_none(void **state) {
 
 /* ---- Threads --------------------------------------------------------------------------------- */
 
+enum { ASKERS = 3, ROUNDS = 1500 };
 struct asker {
     pthread_barrier_t together;
     ambit_ctx *ctx;
-    _Atomic(int) fds[4], tickets;
+    _Atomic(int) fds[ASKERS], tickets;
 };
 static void *ask(void *argument) {
     struct asker *asker = argument;
     int mine = atomic_fetch_add(&asker->tickets, 1);
-    pthread_barrier_wait(&asker->together);
-    atomic_store(&asker->fds[mine], fd_of(asker->ctx));
+    for (int round = 0; round < ROUNDS; round++) {
+        pthread_barrier_wait(&asker->together);
+        atomic_store(&asker->fds[mine], fd_of(asker->ctx));
+        pthread_barrier_wait(&asker->together);
+    }
     return NULL;
 }
 static void all_threads_are_given_the_same_one(void **state) {
     (void)state;
-    for (int round = 0; round < 100; round++) {
-        struct asker asker = {.ctx = open_child(ambit_background())};
-        pthread_t threads[3];
-        pthread_barrier_init(&asker.together, NULL, 4);
-        for (int i = 0; i < 3; i++) threads[i] = start(ask, &asker);
+    struct asker asker = {.tickets = 0};
+    pthread_t threads[ASKERS];
+    pthread_barrier_init(&asker.together, NULL, ASKERS + 1);
+    for (int i = 0; i < ASKERS; i++) threads[i] = start(ask, &asker);
+    for (int round = 0; round < ROUNDS; round++) {
+        asker.ctx = open_child(ambit_background());
         pthread_barrier_wait(&asker.together);
         if (round % 2) ambit_ctx_cancel(asker.ctx, NULL); /* a race with the end */
-        for (int i = 0; i < 3; i++) join(threads[i]);
-        for (int i = 0; i < 3; i++) assert_int_equal(asker.fds[i], asker.fds[0]);
+        pthread_barrier_wait(&asker.together);
+        for (int i = 0; i < ASKERS; i++) assert_int_equal(asker.fds[i], asker.fds[0]);
         assert_int_equal(readable(asker.fds[0]), round % 2);
         ambit_ctx_close(&asker.ctx);
         assert_false(is_open(asker.fds[0]));
-        pthread_barrier_destroy(&asker.together);
     }
+    for (int i = 0; i < ASKERS; i++) join(threads[i]);
+    pthread_barrier_destroy(&asker.together);
 }
 
 static void *cancel_a_little_later(void *argument) {

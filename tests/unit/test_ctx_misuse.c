@@ -154,11 +154,15 @@ static void the_background_is_not_cancelled_closed_or_filled(void **state) {
     static const struct {
         void (*call)(void);
         const char *names;
-    } refused[] = {{call_cancel, "ambit_ctx_cancel"}, {call_cancel_value, "ambit_ctx_cancel"},
-                   {call_put, "ambit_ctx_put"},       {call_own, "ambit_ctx_own"},
-                   {call_alloc, "ambit_ctx_alloc"},   {call_defer, "ambit_ctx_defer"}};
+    } refused[] = {{call_cancel, "ambit_ctx_cancel"},
+                   {call_cancel_value, "ambit_ctx_cancel"},
+                   {call_put, "ambit_ctx_put"},
+                   {call_own, "ambit_ctx_own"},
+                   {call_alloc, "ambit_ctx_alloc"},
+                   {call_defer, "ambit_ctx_defer"},
+                   {call_order_children, "ambit_ctx_order_children"}};
     ctx = ambit_background();
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 7; i++) {
         assert_stops(refused[i].call());
         assert_string_equal(suite_bug.function, refused[i].names);
         assert_non_null(strstr(suite_bug.message, "background"));
