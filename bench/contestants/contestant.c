@@ -1,0 +1,156 @@
+#include "contestant.h"
+
+#include <dirent.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <string.h>
+#include <time.h>
+
+enum { THREADS = 64, BATCH_NS = 50000, WARM_UP_SHARE = 10 };
+
+typedef struct worker {
+    bench_thread thread;
+    pthread_t id;
+    uint64_t elapsed_ns;
+    uint64_t iterations;
+} worker;
+
+static const bench_row *row;
+static unsigned thread_count;
+static uint64_t wanted_ns;
+static pthread_barrier_t together;
+static cpu_set_t processors; /* those that the process may use, as it was started */
+static atomic_uint warm, finished;
+static double waited_before_ns, waited_after_ns; /* the first thread's */
+static worker workers[THREADS];
+
+static uint64_t now_ns(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
+}
+
+/* Threads that wander between processors measure the scheduler. Where there are fewer processors
+ * than threads, they share. */
+static void pin(unsigned index) {
+    unsigned skip = index % (unsigned)CPU_COUNT(&processors);
+    for (int processor = 0; processor < CPU_SETSIZE; processor++) {
+        if (!CPU_ISSET(processor, &processors) || skip-- > 0) continue;
+        cpu_set_t one;
+        CPU_ZERO(&one);
+        CPU_SET(processor, &one);
+        BENCH_REQUIRE(!pthread_setaffinity_np(pthread_self(), sizeof one, &one));
+        return;
+    }
+}
+
+/* Runs for the time, in batches that grow until reading the clock between them costs nothing, and
+ * from then on until the other threads have their time in as well. */
+static void work(worker *self, uint64_t time_ns, atomic_uint *done) {
+    uint64_t begun = now_ns(), before = begun, now, iterations = 0, batch = 1;
+    bool counted = false;
+    do {
+        row->run(&self->thread, batch);
+        iterations += batch;
+        now = now_ns();
+        if (now - before < BATCH_NS) batch *= 2;
+        before = now;
+        if (!counted && now - begun >= time_ns) {
+            counted = true;
+            /* Relaxed: only the number counts, nothing is handed over by it. */
+            atomic_fetch_add_explicit(done, 1, memory_order_relaxed);
+        }
+    } while (!counted || atomic_load_explicit(done, memory_order_relaxed) < thread_count);
+    self->elapsed_ns = now - begun;
+    self->iterations = iterations;
+}
+
+/* How long the threads of this process were ready and had no processor, since they started: the
+ * second number of each one's schedstat. */
+static double waited_ns(void) {
+    DIR *tasks = opendir("/proc/self/task");
+    double sum = 0;
+    for (struct dirent *task; tasks && (task = readdir(tasks)) != NULL;) {
+        char path[sizeof "/proc/self/task//schedstat" + sizeof task->d_name];
+        double waited;
+        snprintf(path, sizeof path, "/proc/self/task/%s/schedstat", task->d_name);
+        FILE *file = fopen(path, "r");
+        if (!file) continue;
+        if (fscanf(file, "%*u %lf", &waited) == 1) sum += waited;
+        fclose(file);
+    }
+    if (tasks) closedir(tasks);
+    return sum;
+}
+
+static void *worker_main(void *argument) {
+    worker *self = argument;
+    bool first = self->thread.index == 0;
+    pin(self->thread.index);
+    if (row->set_up) row->set_up(&self->thread);
+    pthread_barrier_wait(&together);
+    work(self, wanted_ns / WARM_UP_SHARE, &warm);
+    if (first) waited_before_ns = waited_ns();
+    pthread_barrier_wait(&together);
+    work(self, wanted_ns, &finished);
+    /* No thread may be gone before this. */
+    if (first) waited_after_ns = waited_ns();
+    pthread_barrier_wait(&together);
+    return NULL;
+}
+
+/* What an operation costs, and the part of the threads' time for which they had no processor. */
+static double measure(double *waited_part) {
+    BENCH_REQUIRE(!sched_getaffinity(0, sizeof processors, &processors));
+    BENCH_REQUIRE(!pthread_barrier_init(&together, NULL, thread_count));
+    for (unsigned i = 0; i < thread_count; i++) {
+        workers[i].thread = (bench_thread){i, UINT64_C(0x9e3779b97f4a7c15) * (i + 1), NULL};
+        BENCH_REQUIRE(!pthread_create(&workers[i].id, NULL, worker_main, &workers[i]));
+    }
+    double elapsed_ns = 0, operations = 0;
+    for (unsigned i = 0; i < thread_count; i++) {
+        pthread_join(workers[i].id, NULL);
+        elapsed_ns += (double)workers[i].elapsed_ns;
+        operations += (double)workers[i].iterations * (row->operations ? row->operations : 1);
+    }
+    *waited_part = (waited_after_ns - waited_before_ns) / elapsed_ns;
+    return elapsed_ns / operations;
+}
+
+static int usage(const char *program) {
+    fprintf(stderr, "usage: %s --list | --about | --row ROW --threads N --milliseconds M\n",
+            program);
+    return 2;
+}
+
+int bench_main(int argc, char **argv, const char *about, const bench_row *rows) {
+    unsigned long threads = 1, milliseconds = 200;
+    const char *name = NULL;
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--list")) {
+            for (row = rows; row->name; row++) puts(row->name);
+            return 0;
+        }
+        if (!strcmp(argv[i], "--about")) return puts(about) < 0;
+        if (i + 1 == argc) return usage(argv[0]);
+        const char *value = argv[++i];
+        if (!strcmp(argv[i - 1], "--row"))
+            name = value;
+        else if (!strcmp(argv[i - 1], "--threads"))
+            threads = strtoul(value, NULL, 10);
+        else if (!strcmp(argv[i - 1], "--milliseconds"))
+            milliseconds = strtoul(value, NULL, 10);
+        else
+            return usage(argv[0]);
+    }
+    if (!name || threads < 1 || threads > THREADS || milliseconds < 1) return usage(argv[0]);
+    for (row = rows; row->name && strcmp(row->name, name) != 0;) row++;
+    if (!row->name) return fprintf(stderr, "%s has no row %s\n", argv[0], name), 2;
+    thread_count = (unsigned)threads;
+    wanted_ns = milliseconds * 1000000;
+    double waited_part, ns = measure(&waited_part);
+    printf("%.4f %.4f\n", ns, waited_part);
+    return 0;
+}
