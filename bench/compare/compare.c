@@ -16,7 +16,7 @@ static struct {
     unsigned rounds, milliseconds, patience_s;
 } options = {.rounds = 7, .milliseconds = 200, .patience_s = 15};
 
-static result results[ROWS * THREADS];
+static bench_result results[ROWS * THREADS];
 static unsigned result_count, steps, steps_done;
 static double started;
 static bool failed;
@@ -73,15 +73,15 @@ static bool wants_threads(unsigned threads) {
     return !options.threads;
 }
 
-static const char *why_skipped(const contestant *contestant) {
+static const char *why_skipped(const bench_contestant *contestant) {
     if (!contestant->program->present) return "not built";
     return has_row(contestant->program, contestant->row) ? NULL : "cannot do it";
 }
 
-static void plan_row(const row *row) {
+static void plan_row(const bench_row *row) {
     for (unsigned i = 0; i < row->thread_counts; i++) {
         if (!wants_threads(row->threads[i])) continue;
-        result *planned = &results[result_count++];
+        bench_result *planned = &results[result_count++];
         planned->row = row;
         planned->threads = row->threads[i];
         planned->target = row->targets[i];
@@ -106,7 +106,7 @@ static void plan(void) {
 
 /* ---- The rounds ------------------------------------------------------------------------------ */
 
-static void show_progress(const result *result, const char *contestant, unsigned round) {
+static void show_progress(const bench_result *result, const char *contestant, unsigned round) {
     if (!isatty(STDERR_FILENO)) return;
     double passed = now_s() - started;
     unsigned left = steps_done ? (unsigned)(passed / steps_done * (steps - steps_done)) : 0;
@@ -121,11 +121,11 @@ static void hide_progress(void) {
 }
 
 /* Measures until nobody was in the way, or patience with this row is over. */
-static void measure_once(result *result, unsigned index, double *patience_s) {
-    const contestant *contestant = &result->row->contestants[index];
-    series *series = &result->series[index];
+static void measure_once(bench_result *result, unsigned index, double *patience_s) {
+    const bench_contestant *contestant = &result->row->contestants[index];
+    bench_series *series = &result->series[index];
     for (;;) {
-        measurement measured;
+        bench_measurement measured;
         double began = now_s();
         if (!measure(contestant, options.folder, result->threads, options.milliseconds,
                      &measured)) {
@@ -152,7 +152,7 @@ static int compare_ns(const void *one, const void *other) {
     return (a > b) - (a < b);
 }
 
-static void run_rounds(result *result) {
+static void run_rounds(bench_result *result) {
     double patience_s = options.patience_s;
     for (unsigned round = 0; round < options.rounds; round++) {
         for (unsigned i = 0; i < result->row->contestant_count; i++) {
@@ -168,8 +168,8 @@ static void run_rounds(result *result) {
 }
 
 /* What the target is in nanoseconds, now that the row has been measured. */
-static double target_ns(const result *result) {
-    const series *floor = floor_of(result);
+static double target_ns(const bench_result *result) {
+    const bench_series *floor = floor_of(result);
     switch (result->target.kind) {
     case TARGET_NS:
         return result->target.value;

@@ -18,7 +18,7 @@ static cpu_set_t choose_processors(unsigned threads) {
     cpu_set_t allowed, chosen;
     CPU_ZERO(&chosen);
     if (sched_getaffinity(0, sizeof allowed, &allowed)) give_up("sched_getaffinity", "failed");
-    for (int i = CPU_SETSIZE - 1; i >= 0 && threads > 0; i--)
+    for (size_t i = CPU_SETSIZE; i-- > 0 && threads > 0;)
         if (CPU_ISSET(i, &allowed)) CPU_SET(i, &chosen), threads--;
     return chosen;
 }
@@ -68,7 +68,7 @@ static bool run(char *const arguments[], const cpu_set_t *processors, char *text
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-void look_at(program *program, const char *folder) {
+void look_at(bench_program *program, const char *folder) {
     char path[PATH];
     snprintf(path, sizeof path, "%s/%s", folder, program->name);
     if (access(path, X_OK)) return;
@@ -81,14 +81,14 @@ void look_at(program *program, const char *folder) {
     program->present = true;
 }
 
-bool has_row(const program *program, const char *row) {
+bool has_row(const bench_program *program, const char *row) {
     char line[NAME + 2];
     snprintf(line, sizeof line, "\n%s\n", row);
     return strstr(program->rows, line) != NULL;
 }
 
-bool measure(const contestant *contestant, const char *folder, unsigned threads,
-             unsigned milliseconds, measurement *out) {
+bool measure(const bench_contestant *contestant, const char *folder, unsigned threads,
+             unsigned milliseconds, bench_measurement *out) {
     char path[PATH], threads_text[16], milliseconds_text[16], said[TEXT];
     char name[NAME];
     snprintf(path, sizeof path, "%s/%s", folder, contestant->program->name);

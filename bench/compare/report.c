@@ -7,49 +7,51 @@
 #define RATIO_TOLERANCE 0.03
 enum { WIDTH = 100, INDENT = 4 };
 
-double median(const series *series) {
+double median(const bench_series *series) {
     if (!series->rounds) return 0;
     unsigned half = series->rounds / 2;
     if (series->rounds % 2) return series->ns[half];
     return (series->ns[half - 1] + series->ns[half]) / 2;
 }
 
-static double lowest(const series *series) { return series->rounds ? series->ns[0] : 0; }
-static double highest(const series *series) {
+static double lowest(const bench_series *series) { return series->rounds ? series->ns[0] : 0; }
+static double highest(const bench_series *series) {
     return series->rounds ? series->ns[series->rounds - 1] : 0;
 }
 
-static bool is_floor(const contestant *contestant) { return !strcmp(contestant->name, "floor"); }
+static bool is_floor(const bench_contestant *contestant) {
+    return !strcmp(contestant->name, "floor");
+}
 
-const series *floor_of(const result *result) {
+const bench_series *floor_of(const bench_result *result) {
     for (unsigned i = 1; i < result->row->contestant_count; i++)
         if (is_floor(&result->row->contestants[i]) && result->series[i].rounds)
             return &result->series[i];
     return NULL;
 }
 
-unsigned best_peer(const result *result) {
+unsigned best_peer(const bench_result *result) {
     unsigned best = 0;
     for (unsigned i = 1; i < result->row->contestant_count; i++) {
-        const contestant *contestant = &result->row->contestants[i];
+        const bench_contestant *contestant = &result->row->contestants[i];
         if (is_floor(contestant) || contestant->less || !result->series[i].rounds) continue;
         if (!best || median(&result->series[i]) < median(&result->series[best])) best = i;
     }
     return best;
 }
 
-static double ratio(const result *result) {
+static double ratio(const bench_result *result) {
     double own = median(&result->series[0]);
     unsigned best = best_peer(result);
     return best && own > 0 ? median(&result->series[best]) / own : 0;
 }
 
-static bool is_known(const result *result) {
+static bool is_known(const bench_result *result) {
     if (!result->series[0].rounds) return false;
     return result->target.kind == TARGET_RATIO ? best_peer(result) != 0 : result->target_ns > 0;
 }
 
-bool is_met(const result *result) {
+bool is_met(const bench_result *result) {
     if (!is_known(result)) return false;
     if (result->target.kind == TARGET_RATIO)
         return fabs(ratio(result) - result->target.value) <= RATIO_TOLERANCE;
@@ -59,7 +61,7 @@ bool is_met(const result *result) {
 /* ---- The table ------------------------------------------------------------------------------- */
 
 /* Three digits that count, and half of the distance between the lowest and the highest round. */
-static void format_series(char *text, size_t size, const series *series) {
+static void format_series(char *text, size_t size, const bench_series *series) {
     double middle = median(series);
     double spread = middle > 0 ? (highest(series) - lowest(series)) / middle * 50 : 0;
     int digits = middle < 10 ? 2 : middle < 100 ? 1 : 0;
@@ -95,7 +97,7 @@ void print_heading(void) {
            "row", "threads", "ambit", "target", "floor", "best peer", "ahead");
 }
 
-static void format_target(char *text, size_t size, const result *result) {
+static void format_target(char *text, size_t size, const bench_result *result) {
     if (!is_known(result))
         snprintf(text, size, "-");
     else if (result->target.kind == TARGET_RATIO)
@@ -105,8 +107,8 @@ static void format_target(char *text, size_t size, const result *result) {
                  is_met(result) ? "met" : "MISSED");
 }
 
-static void format_floor(char *text, size_t size, const result *result) {
-    const series *floor = floor_of(result);
+static void format_floor(char *text, size_t size, const bench_result *result) {
+    const bench_series *floor = floor_of(result);
     if (!floor)
         snprintf(text, size, "-");
     else
@@ -114,7 +116,7 @@ static void format_floor(char *text, size_t size, const result *result) {
                  median(&result->series[0]) / median(floor));
 }
 
-static void format_best(char *text, size_t size, const result *result) {
+static void format_best(char *text, size_t size, const bench_result *result) {
     unsigned best = best_peer(result);
     char figure[64];
     if (!best) {
@@ -125,11 +127,11 @@ static void format_best(char *text, size_t size, const result *result) {
     snprintf(text, size, "%s %s", result->row->contestants[best].name, figure);
 }
 
-static void print_others(const result *result) {
+static void print_others(const bench_result *result) {
     unsigned best = best_peer(result);
     size_t used = 0;
     for (unsigned i = 1; i < result->row->contestant_count; i++) {
-        const contestant *contestant = &result->row->contestants[i];
+        const bench_contestant *contestant = &result->row->contestants[i];
         const char *skipped = result->series[i].skipped;
         char figure[64], text[TEXT];
         if (i == best || (is_floor(contestant) && !skipped)) continue;
@@ -141,9 +143,9 @@ static void print_others(const result *result) {
     if (used) printf("\n");
 }
 
-void print_result(const result *result) {
+void print_result(const bench_result *result) {
     char own[64] = "failed", target[64], floor[64], best[TEXT], ahead[32] = "";
-    static const row *last;
+    static const bench_row *last;
     if (result->series[0].rounds) format_series(own, sizeof own, &result->series[0]);
     format_target(target, sizeof target, result);
     format_floor(floor, sizeof floor, result);
@@ -159,10 +161,10 @@ void print_result(const result *result) {
                result->disturbed);
 }
 
-static void print_list(const char *title, const result *results, unsigned count,
-                       bool (*belongs)(const result *)) {
+static void print_list(const char *title, const bench_result *results, unsigned count,
+                       bool (*belongs)(const bench_result *)) {
     for (unsigned i = 0; i < count; i++) {
-        const result *at = &results[i];
+        const bench_result *at = &results[i];
         if (!belongs(at)) continue;
         if (title) printf("%s\n", title);
         title = NULL;
@@ -171,12 +173,12 @@ static void print_list(const char *title, const result *results, unsigned count,
     }
 }
 
-static bool is_missed(const result *result) { return is_known(result) && !is_met(result); }
-static bool is_behind(const result *result) {
+static bool is_missed(const bench_result *result) { return is_known(result) && !is_met(result); }
+static bool is_behind(const bench_result *result) {
     return result->target.kind != TARGET_RATIO && best_peer(result) && ratio(result) < 1;
 }
 
-void print_summary(const result *results, unsigned count) {
+void print_summary(const bench_result *results, unsigned count) {
     unsigned met = 0, known = 0, rejected = 0, disturbed = 0;
     for (unsigned i = 0; i < count; i++) {
         known += is_known(&results[i]);
@@ -211,7 +213,7 @@ static void write_number(FILE *file, const char *name, double value, bool known)
         fprintf(file, "null");
 }
 
-static void write_peers(FILE *file, const result *result) {
+static void write_peers(FILE *file, const bench_result *result) {
     const char *comma = "";
     fprintf(file, ", \"peers\": {");
     for (unsigned i = 1; i < result->row->contestant_count; i++) {
@@ -238,8 +240,8 @@ static void write_peers(FILE *file, const result *result) {
     fprintf(file, "}");
 }
 
-static void write_result(FILE *file, const result *result) {
-    const series *own = &result->series[0], *floor = floor_of(result);
+static void write_result(FILE *file, const bench_result *result) {
+    const bench_series *own = &result->series[0], *floor = floor_of(result);
     unsigned best = best_peer(result);
     fprintf(file, "  {\"row\": \"%s\", \"threads\": %u", result->row->name, result->threads);
     write_number(file, "ambit_ns", median(own), own->rounds);
@@ -261,7 +263,7 @@ static void write_result(FILE *file, const result *result) {
     fprintf(file, "}");
 }
 
-void write_json(FILE *file, const result *results, unsigned count) {
+void write_json(FILE *file, const bench_result *results, unsigned count) {
     fprintf(file, "[\n");
     for (unsigned i = 0; i < count; i++) {
         write_result(file, &results[i]);

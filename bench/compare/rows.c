@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-row rows[ROWS];
+bench_row rows[ROWS];
 unsigned row_count;
-program programs[CONTESTANTS];
+bench_program programs[CONTESTANTS];
 unsigned program_count;
 
 static const char *reading;
@@ -22,7 +22,7 @@ static void copy_name(char to[NAME], const char *name) {
     strcpy(to, name);
 }
 
-static program *find_program(const char *name) {
+static bench_program *find_program(const char *name) {
     for (unsigned i = 0; i < program_count; i++)
         if (!strcmp(programs[i].name, name)) return &programs[i];
     if (program_count == CONTESTANTS) refuse("no room for another program", name);
@@ -31,9 +31,9 @@ static program *find_program(const char *name) {
 }
 
 /* [~]PROGRAM, [~]PROGRAM/VARIANT for the program's row ROW/VARIANT, or PROGRAM:ROW for any. */
-static void add_contestant(row *row, char *word) {
+static void add_contestant(bench_row *row, char *word) {
     if (row->contestant_count == CONTESTANTS) refuse("no room for another contestant", word);
-    contestant *added = &row->contestants[row->contestant_count++];
+    bench_contestant *added = &row->contestants[row->contestant_count++];
     added->less = *word == '~';
     word += added->less;
     copy_name(added->name, word);
@@ -48,16 +48,16 @@ static void add_contestant(row *row, char *word) {
     added->program = find_program(word);
 }
 
-static void add_threads(row *row, const char *word) {
+static void add_threads(bench_row *row, const char *word) {
     if (row->thread_counts == THREADS) refuse("no room for another number of threads", word);
     unsigned long count = strtoul(word, NULL, 10);
     if (count < 1 || count > 64) refuse("not a number of threads", word);
     row->threads[row->thread_counts++] = (unsigned)count;
 }
 
-static void add_target(row *row, const char *word) {
+static void add_target(bench_row *row, const char *word) {
     if (row->target_count == THREADS) refuse("no room for another target", word);
-    target *added = &row->targets[row->target_count++];
+    bench_target *added = &row->targets[row->target_count++];
     char *end = NULL;
     if (!strcmp(word, "-"))
         added->kind = TARGET_NONE;
@@ -72,7 +72,7 @@ static void add_target(row *row, const char *word) {
     }
 }
 
-static void add_words(row *row, const char *field, char *rest) {
+static void add_words(bench_row *row, const char *field, char *rest) {
     for (char *word; (word = strsep(&rest, " \t")) != NULL;) {
         if (!*word) continue;
         if (!strcmp(field, "threads"))

@@ -36,7 +36,7 @@ static uint64_t now_ns(void) {
  * than threads, they share. */
 static void pin(unsigned index) {
     unsigned skip = index % (unsigned)CPU_COUNT(&processors);
-    for (int processor = 0; processor < CPU_SETSIZE; processor++) {
+    for (size_t processor = 0; processor < CPU_SETSIZE; processor++) {
         if (!CPU_ISSET(processor, &processors) || skip-- > 0) continue;
         cpu_set_t one;
         CPU_ZERO(&one);

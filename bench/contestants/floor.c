@@ -96,38 +96,38 @@ static void up_down(bench_thread *thread, uint64_t iterations) {
 
 /* ---- Timers: a list of those with the same timeout, in the order of arming --------------------- */
 
-typedef struct timer {
-    struct timer *next, *previous;
+typedef struct list_timer {
+    struct list_timer *next, *previous;
     int64_t deadline_ns;
-} timer;
+} list_timer;
 
-typedef struct list {
-    timer head;
-    timer *timers; /* BENCH_PENDING of them, and one to spare */
-} list;
+typedef struct timer_list {
+    list_timer head;
+    list_timer *timers; /* BENCH_PENDING of them, and one to spare */
+} timer_list;
 
-static void append(list *list, timer *timer, int64_t deadline) {
+static void append(timer_list *list, list_timer *timer, int64_t deadline) {
     timer->deadline_ns = deadline;
     timer->next = &list->head;
     timer->previous = list->head.previous;
     timer->previous->next = list->head.previous = timer;
 }
 
-static void take(timer *timer) {
+static void take(list_timer *timer) {
     timer->previous->next = timer->next;
     timer->next->previous = timer->previous;
 }
 
 static void set_up_list(bench_thread *thread) {
-    list *own = thread->own = bench_allocate(1, sizeof *own);
+    timer_list *own = thread->own = bench_allocate(1, sizeof *own);
     own->head.next = own->head.previous = &own->head;
     own->timers = bench_allocate(BENCH_PENDING + 1, sizeof *own->timers);
     for (unsigned k = 0; k < BENCH_PENDING; k++) append(own, &own->timers[k], k);
 }
 
 static void arm_disarm(bench_thread *thread, uint64_t iterations) {
-    list *own = thread->own;
-    timer *spare = &own->timers[BENCH_PENDING];
+    timer_list *own = thread->own;
+    list_timer *spare = &own->timers[BENCH_PENDING];
     int64_t now_ns = 0;
     for (uint64_t i = 0; i < iterations; i++) {
         if (i % BENCH_CLOCK_EVERY == 0) now_ns = coarse_ns();
@@ -139,10 +139,10 @@ static void arm_disarm(bench_thread *thread, uint64_t iterations) {
 }
 
 static void rearm(bench_thread *thread, uint64_t iterations) {
-    list *own = thread->own;
+    timer_list *own = thread->own;
     int64_t now_ns = 0;
     for (uint64_t i = 0; i < iterations; i++) {
-        timer *timer = &own->timers[bench_random_index(thread)];
+        list_timer *timer = &own->timers[bench_random_index(thread)];
         if (i % BENCH_CLOCK_EVERY == 0) now_ns = coarse_ns();
         take(timer);
         append(own, timer, now_ns);

@@ -3,14 +3,14 @@
 
 #include <jemalloc/jemalloc.h>
 
-typedef struct request {
+typedef struct value_owner {
     char *values[BENCH_VALUES];
-} request;
+} value_owner;
 
 static void own_8(bench_thread *thread, uint64_t iterations) {
     (void)thread;
     for (uint64_t i = 0; i < iterations; i++) {
-        request *request = malloc(sizeof *request);
+        value_owner *request = malloc(sizeof *request);
         BENCH_REQUIRE(request);
         for (unsigned k = 0; k < BENCH_VALUES; k++) {
             char *value = malloc(bench_value_bytes[k]);

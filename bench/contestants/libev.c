@@ -3,19 +3,19 @@
 
 #include <ev.h>
 
-typedef struct loop {
+typedef struct thread_loop {
     struct ev_loop *loop;
     ev_timer spare;
     ev_timer timers[BENCH_PENDING];
-} loop;
+} thread_loop;
 
 static void fire(struct ev_loop *loop, ev_timer *timer, int events) {
     (void)loop, (void)timer, (void)events;
     BENCH_REQUIRE(!"a timer of a bench fires");
 }
 
-static loop *open_loop(bench_thread *thread) {
-    loop *own = thread->own = bench_allocate(1, sizeof *own);
+static thread_loop *open_loop(bench_thread *thread) {
+    thread_loop *own = thread->own = bench_allocate(1, sizeof *own);
     own->loop = ev_loop_new(0);
     BENCH_REQUIRE(own->loop);
     ev_init(&own->spare, fire);
@@ -23,7 +23,7 @@ static loop *open_loop(bench_thread *thread) {
 }
 
 static void set_up_pending(bench_thread *thread) {
-    loop *own = open_loop(thread);
+    thread_loop *own = open_loop(thread);
     for (unsigned k = 0; k < BENCH_PENDING; k++) {
         ev_timer_init(&own->timers[k], fire, (double)bench_random_ms(thread) / 1000, 0.);
         ev_timer_start(own->loop, &own->timers[k]);
@@ -31,7 +31,7 @@ static void set_up_pending(bench_thread *thread) {
 }
 
 static void set_up_same_timeout(bench_thread *thread) {
-    loop *own = open_loop(thread);
+    thread_loop *own = open_loop(thread);
     for (unsigned k = 0; k < BENCH_PENDING; k++) {
         ev_timer_init(&own->timers[k], fire, BENCH_TIMEOUT_MS / 1000., 0.);
         ev_timer_start(own->loop, &own->timers[k]);
@@ -39,7 +39,7 @@ static void set_up_same_timeout(bench_thread *thread) {
 }
 
 static void arm_disarm(bench_thread *thread, uint64_t iterations) {
-    loop *own = thread->own;
+    thread_loop *own = thread->own;
     for (uint64_t i = 0; i < iterations; i++) {
         if (i % BENCH_CLOCK_EVERY == 0) ev_now_update(own->loop);
         ev_timer_set(&own->spare, BENCH_TIMEOUT_MS / 1000., 0.);
@@ -49,7 +49,7 @@ static void arm_disarm(bench_thread *thread, uint64_t iterations) {
 }
 
 static void rearm(bench_thread *thread, uint64_t iterations) {
-    loop *own = thread->own;
+    thread_loop *own = thread->own;
     for (uint64_t i = 0; i < iterations; i++) {
         ev_timer *timer = &own->timers[bench_random_index(thread)];
         if (i % BENCH_CLOCK_EVERY == 0) ev_now_update(own->loop);

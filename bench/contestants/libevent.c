@@ -4,21 +4,21 @@
 
 #include <event2/event.h>
 
-typedef struct loop {
+typedef struct thread_loop {
     struct event_base *base;
     struct event *spare;
     struct timeval plain;
     const struct timeval *timeout; /* `plain`, or the mark of the queue */
     struct event *timers[BENCH_PENDING];
-} loop;
+} thread_loop;
 
 static void fire(evutil_socket_t none, short what, void *argument) {
     (void)none, (void)what, (void)argument;
     BENCH_REQUIRE(!"a timer of a bench fires");
 }
 
-static loop *open_loop(bench_thread *thread, int queue) {
-    loop *own = thread->own = bench_allocate(1, sizeof *own);
+static thread_loop *open_loop(bench_thread *thread, int queue) {
+    thread_loop *own = thread->own = bench_allocate(1, sizeof *own);
     own->base = event_base_new();
     BENCH_REQUIRE(own->base);
     own->plain = (struct timeval){BENCH_TIMEOUT_MS / 1000, 0};
@@ -30,7 +30,7 @@ static loop *open_loop(bench_thread *thread, int queue) {
 }
 
 static void set_up_pending(bench_thread *thread) {
-    loop *own = open_loop(thread, 0);
+    thread_loop *own = open_loop(thread, 0);
     for (unsigned k = 0; k < BENCH_PENDING; k++) {
         uint64_t ms = bench_random_ms(thread);
         struct timeval timeout = {(time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000)};
@@ -39,7 +39,7 @@ static void set_up_pending(bench_thread *thread) {
 }
 
 static void set_up_same(bench_thread *thread, int queue) {
-    loop *own = open_loop(thread, queue);
+    thread_loop *own = open_loop(thread, queue);
     for (unsigned k = 0; k < BENCH_PENDING; k++) evtimer_add(own->timers[k], own->timeout);
 }
 
@@ -47,7 +47,7 @@ static void set_up_same_timeout(bench_thread *thread) { set_up_same(thread, 0); 
 static void set_up_queue(bench_thread *thread) { set_up_same(thread, 1); }
 
 static void arm_disarm(bench_thread *thread, uint64_t iterations) {
-    loop *own = thread->own;
+    thread_loop *own = thread->own;
     for (uint64_t i = 0; i < iterations; i++) {
         evtimer_add(own->spare, own->timeout);
         evtimer_del(own->spare);
@@ -55,7 +55,7 @@ static void arm_disarm(bench_thread *thread, uint64_t iterations) {
 }
 
 static void rearm(bench_thread *thread, uint64_t iterations) {
-    loop *own = thread->own;
+    thread_loop *own = thread->own;
     /* event_add takes a pending one out first. */
     for (uint64_t i = 0; i < iterations; i++)
         evtimer_add(own->timers[bench_random_index(thread)], own->timeout);

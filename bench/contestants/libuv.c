@@ -3,19 +3,19 @@
 
 #include <uv.h>
 
-typedef struct loop {
+typedef struct thread_loop {
     uv_loop_t loop;
     uv_timer_t spare;
     uv_timer_t timers[BENCH_PENDING];
-} loop;
+} thread_loop;
 
 static void fire(uv_timer_t *timer) {
     (void)timer;
     BENCH_REQUIRE(!"a timer of a bench fires");
 }
 
-static loop *open_loop(bench_thread *thread) {
-    loop *own = thread->own = bench_allocate(1, sizeof *own);
+static thread_loop *open_loop(bench_thread *thread) {
+    thread_loop *own = thread->own = bench_allocate(1, sizeof *own);
     BENCH_REQUIRE(!uv_loop_init(&own->loop));
     uv_timer_init(&own->loop, &own->spare);
     for (unsigned k = 0; k < BENCH_PENDING; k++) uv_timer_init(&own->loop, &own->timers[k]);
@@ -23,19 +23,19 @@ static loop *open_loop(bench_thread *thread) {
 }
 
 static void set_up_pending(bench_thread *thread) {
-    loop *own = open_loop(thread);
+    thread_loop *own = open_loop(thread);
     for (unsigned k = 0; k < BENCH_PENDING; k++)
         uv_timer_start(&own->timers[k], fire, bench_random_ms(thread), 0);
 }
 
 static void set_up_same_timeout(bench_thread *thread) {
-    loop *own = open_loop(thread);
+    thread_loop *own = open_loop(thread);
     for (unsigned k = 0; k < BENCH_PENDING; k++)
         uv_timer_start(&own->timers[k], fire, BENCH_TIMEOUT_MS, 0);
 }
 
 static void arm_disarm(bench_thread *thread, uint64_t iterations) {
-    loop *own = thread->own;
+    thread_loop *own = thread->own;
     for (uint64_t i = 0; i < iterations; i++) {
         if (i % BENCH_CLOCK_EVERY == 0) uv_update_time(&own->loop);
         uv_timer_start(&own->spare, fire, BENCH_TIMEOUT_MS, 0);
@@ -44,7 +44,7 @@ static void arm_disarm(bench_thread *thread, uint64_t iterations) {
 }
 
 static void rearm(bench_thread *thread, uint64_t iterations) {
-    loop *own = thread->own;
+    thread_loop *own = thread->own;
     for (uint64_t i = 0; i < iterations; i++) {
         if (i % BENCH_CLOCK_EVERY == 0) uv_update_time(&own->loop);
         /* It stops the timer first. */
