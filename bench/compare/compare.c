@@ -7,9 +7,10 @@
 #include <time.h>
 #include <unistd.h>
 
-/* For this part of its time others may have a contestant's processors; beyond it the measurement is
- * thrown away. */
-#define WAITED_PART_MAX 0.02
+/* For so long others may have a contestant's processors: this part of its time, and once for as long
+ * as the scheduler leaves a thread in place. Beyond it the measurement is thrown away. */
+#define WAITED_PART_MAX 0.01
+#define WAITED_ONCE_MS 2.0
 
 static struct {
     const char *rows, *folder, *only, *json, *threads;
@@ -124,6 +125,7 @@ static void hide_progress(void) {
 static void measure_once(bench_result *result, unsigned index, double *patience_s) {
     const bench_contestant *contestant = &result->row->contestants[index];
     bench_series *series = &result->series[index];
+    double allowed_part = WAITED_PART_MAX + WAITED_ONCE_MS / options.milliseconds;
     for (;;) {
         bench_measurement measured;
         double began = now_s();
@@ -135,7 +137,7 @@ static void measure_once(bench_result *result, unsigned index, double *patience_
             failed = true;
             return;
         }
-        bool disturbed = measured.waited_part > WAITED_PART_MAX;
+        bool disturbed = measured.waited_part > allowed_part;
         if (disturbed && *patience_s > 0) {
             result->rejected++;
             *patience_s -= now_s() - began;
