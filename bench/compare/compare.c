@@ -11,6 +11,7 @@
  * as the scheduler leaves a thread in place. Beyond it the measurement is thrown away. */
 #define WAITED_PART_MAX 0.01
 #define WAITED_ONCE_MS 2.0
+enum { PAUSE_US = 100000 };
 
 static struct {
     const char *rows, *folder, *only, *json, *threads;
@@ -140,6 +141,7 @@ static void measure_once(bench_result *result, unsigned index, double *patience_
         bool disturbed = measured.waited_part > allowed_part;
         if (disturbed && *patience_s > 0) {
             result->rejected++;
+            usleep(PAUSE_US); /* what disturbed may be over then */
             *patience_s -= now_s() - began;
             continue;
         }

@@ -115,8 +115,9 @@ static double measure(double *waited_part) {
         elapsed_ns += (double)workers[i].elapsed_ns;
         operations += (double)workers[i].iterations * (row->operations ? row->operations : 1);
     }
-    *waited_part = (waited_after_ns - waited_before_ns) / elapsed_ns;
-    return elapsed_ns / operations;
+    double waited = waited_after_ns - waited_before_ns;
+    *waited_part = waited / elapsed_ns;
+    return (elapsed_ns - waited) / operations;
 }
 
 static int usage(const char *program) {

@@ -22,6 +22,7 @@ refused --threads 1,
 refused --threads 0
 refused --only 'no-such-row'
 refused --only '['
+refused --patience -1
 refused --json
 refused --bogus
 

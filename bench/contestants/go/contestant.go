@@ -129,13 +129,13 @@ func measure(r *row, threads int, wanted time.Duration) (ns, waitedPart float64)
 		}(i)
 	}
 	ended.Wait()
-	waitedAfter := waited()
+	lost := waited() - waitedBefore
 	var time, operations float64
 	for i := range elapsed {
 		time += float64(elapsed[i].Nanoseconds())
 		operations += float64(iterations[i] * r.operations)
 	}
-	return time / operations, (waitedAfter - waitedBefore) / time
+	return (time - lost) / operations, lost / time
 }
 
 func main() {
