@@ -1,6 +1,5 @@
 #include "contestant.h"
 
-#include <dirent.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -13,23 +12,23 @@ enum { THREADS = 64, BATCH_NS = 50000, WARM_UP_SHARE = 10 };
 typedef struct worker {
     bench_thread thread;
     pthread_t id;
-    uint64_t elapsed_ns;
     uint64_t iterations;
+    double elapsed_ns, ran_ns, waited_ns;
 } worker;
 
 static const bench_row *row;
 static unsigned thread_count;
-static uint64_t wanted_ns;
+static double wanted_ns;
 static pthread_barrier_t together;
 static cpu_set_t processors; /* those that the process may use, as it was started */
 static atomic_uint warm, finished;
-static double waited_before_ns, waited_after_ns; /* the first thread's */
+static double process_ns; /* processor time of all threads while the first one measured */
 static worker workers[THREADS];
 
-static uint64_t now_ns(void) {
+static double clock_ns(clockid_t clock) {
     struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
+    clock_gettime(clock, &time);
+    return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
 }
 
 /* Threads that wander between processors measure the scheduler. Where there are fewer processors
@@ -48,13 +47,14 @@ static void pin(unsigned index) {
 
 /* Runs for the time, in batches that grow until reading the clock between them costs nothing, and
  * from then on until the other threads have their time in as well. */
-static void work(worker *self, uint64_t time_ns, atomic_uint *done) {
-    uint64_t begun = now_ns(), before = begun, now, iterations = 0, batch = 1;
+static void work(worker *self, double time_ns, atomic_uint *done) {
+    double begun = clock_ns(CLOCK_MONOTONIC), before = begun, now;
+    uint64_t iterations = 0, batch = 1;
     bool counted = false;
     do {
         row->run(&self->thread, batch);
         iterations += batch;
-        now = now_ns();
+        now = clock_ns(CLOCK_MONOTONIC);
         if (now - before < BATCH_NS) batch *= 2;
         before = now;
         if (!counted && now - begun >= time_ns) {
@@ -67,22 +67,14 @@ static void work(worker *self, uint64_t time_ns, atomic_uint *done) {
     self->iterations = iterations;
 }
 
-/* How long the threads of this process were ready and had no processor, since they started: the
- * second number of each one's schedstat. */
+/* How long this thread was ready and had no processor, since it started: the second number of its
+ * schedstat. 0 where the kernel does not count it. */
 static double waited_ns(void) {
-    DIR *tasks = opendir("/proc/self/task");
-    double sum = 0;
-    for (struct dirent *task; tasks && (task = readdir(tasks)) != NULL;) {
-        char path[sizeof "/proc/self/task//schedstat" + sizeof task->d_name];
-        double waited;
-        snprintf(path, sizeof path, "/proc/self/task/%s/schedstat", task->d_name);
-        FILE *file = fopen(path, "r");
-        if (!file) continue;
-        if (fscanf(file, "%*u %lf", &waited) == 1) sum += waited;
-        fclose(file);
-    }
-    if (tasks) closedir(tasks);
-    return sum;
+    FILE *file = fopen("/proc/thread-self/schedstat", "r");
+    double waited = 0;
+    if (file && fscanf(file, "%*u %lf", &waited) != 1) waited = 0;
+    if (file) fclose(file);
+    return waited;
 }
 
 static void *worker_main(void *argument) {
@@ -92,32 +84,40 @@ static void *worker_main(void *argument) {
     if (row->set_up) row->set_up(&self->thread);
     pthread_barrier_wait(&together);
     work(self, wanted_ns / WARM_UP_SHARE, &warm);
-    if (first) waited_before_ns = waited_ns();
     pthread_barrier_wait(&together);
+    if (first) process_ns = -clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+    self->ran_ns = -clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    self->waited_ns = -waited_ns();
     work(self, wanted_ns, &finished);
-    /* No thread may be gone before this. */
-    if (first) waited_after_ns = waited_ns();
+    self->waited_ns += waited_ns();
+    self->ran_ns += clock_ns(CLOCK_THREAD_CPUTIME_ID);
     pthread_barrier_wait(&together);
+    if (first) process_ns += clock_ns(CLOCK_PROCESS_CPUTIME_ID);
     return NULL;
 }
 
-/* What an operation costs, and the part of the threads' time for which they had no processor. */
-static double measure(double *waited_part) {
+/* What an operation costs, and the part of the threads' time for which others had the processors.
+ * What threads of the contestant's own ran meanwhile, a timer's or a cleaner's, is part of its cost:
+ * the wait for them is not taken off. */
+static double measure(double *lost_part) {
     BENCH_REQUIRE(!sched_getaffinity(0, sizeof processors, &processors));
     BENCH_REQUIRE(!pthread_barrier_init(&together, NULL, thread_count));
     for (unsigned i = 0; i < thread_count; i++) {
         workers[i].thread = (bench_thread){i, UINT64_C(0x9e3779b97f4a7c15) * (i + 1), NULL};
         BENCH_REQUIRE(!pthread_create(&workers[i].id, NULL, worker_main, &workers[i]));
     }
-    double elapsed_ns = 0, operations = 0;
+    double elapsed_ns = 0, operations = 0, lost_ns = 0, ran_ns = 0;
     for (unsigned i = 0; i < thread_count; i++) {
         pthread_join(workers[i].id, NULL);
-        elapsed_ns += (double)workers[i].elapsed_ns;
-        operations += (double)workers[i].iterations * (row->operations ? row->operations : 1);
+        elapsed_ns += workers[i].elapsed_ns;
+        operations += (double)workers[i].iterations * row->operations;
+        lost_ns += workers[i].waited_ns;
+        ran_ns += workers[i].ran_ns;
     }
-    double waited = waited_after_ns - waited_before_ns;
-    *waited_part = waited / elapsed_ns;
-    return (elapsed_ns - waited) / operations;
+    if (process_ns > ran_ns) lost_ns -= process_ns - ran_ns;
+    if (lost_ns < 0) lost_ns = 0;
+    *lost_part = lost_ns / elapsed_ns;
+    return (elapsed_ns - lost_ns) / operations;
 }
 
 static int usage(const char *program) {
@@ -150,8 +150,8 @@ int bench_main(int argc, char **argv, const char *about, const bench_row *rows) 
     for (row = rows; row->name && strcmp(row->name, name) != 0;) row++;
     if (!row->name) return fprintf(stderr, "%s has no row %s\n", argv[0], name), 2;
     thread_count = (unsigned)threads;
-    wanted_ns = milliseconds * 1000000;
-    double waited_part, ns = measure(&waited_part);
-    printf("%.4f %.4f\n", ns, waited_part);
+    wanted_ns = (double)milliseconds * 1e6;
+    double lost_part, ns = measure(&lost_part);
+    printf("%.4f %.4f\n", ns, lost_part);
     return 0;
 }

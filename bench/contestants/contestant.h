@@ -12,7 +12,7 @@
  * thread warms up for a tenth of the time, then all start together, and each goes on until all have
  * their time in: none measures while another has stopped already. The figure is the sum of the
  * threads' times over the sum of their operations: what an operation costs as one thread sees it.
- * Time for which a thread was ready and had no processor is taken off.
+ * Time for which a thread was ready and others had its processor is taken off.
  *
  * For all contestants alike: allocation and clean-up stand inside of `run`, results go through
  * BENCH_KEEP, and only what the row's line in rows.txt calls shared or pending is set up before. */
@@ -40,7 +40,7 @@ typedef struct bench_row {
     void (*run)(bench_thread *thread, uint64_t iterations);
     /* On each thread, before it warms up; may be NULL. */
     void (*set_up)(bench_thread *thread);
-    /* How many operations an iteration is; 0 is taken for 1. */
+    /* How many operations an iteration is. */
     unsigned operations;
 } bench_row;
 

@@ -89,7 +89,8 @@ func work(r *row, t *thread, wanted time.Duration, done *int32, threads int) (ti
 	return now, iterations
 }
 
-// How long the threads of this process were ready and had no processor, in nanoseconds.
+// How long the threads of this process were ready and had no processor, in nanoseconds. Go runs no
+// more of them at once than there are processors, so they wait for others and not for each other.
 func waited() (sum float64) {
 	tasks, _ := filepath.Glob("/proc/self/task/*/schedstat")
 	for _, task := range tasks {
