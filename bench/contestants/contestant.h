@@ -12,7 +12,7 @@
  * thread warms up for a tenth of the time, then all start together, and each goes on until all have
  * their time in: none measures while another has stopped already. The figure is the sum of the
  * threads' times over the sum of their operations: what an operation costs as one thread sees it.
- * Time for which a thread was ready and others had its processor is taken off.
+ * Time for which a single thread was ready and others had its processor is taken off.
  *
  * For all contestants alike: allocation and clean-up stand inside of `run`, results go through
  * BENCH_KEEP, and only what the row's line in rows.txt calls shared or pending is set up before. */

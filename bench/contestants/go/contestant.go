@@ -5,6 +5,7 @@ package main
 import (
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -89,8 +91,7 @@ func work(r *row, t *thread, wanted time.Duration, done *int32, threads int) (ti
 	return now, iterations
 }
 
-// How long the threads of this process were ready and had no processor, in nanoseconds. Go runs no
-// more of them at once than there are processors, so they wait for others and not for each other.
+// How long the threads of this process were ready and had no processor, in nanoseconds.
 func waited() (sum float64) {
 	tasks, _ := filepath.Glob("/proc/self/task/*/schedstat")
 	for _, task := range tasks {
@@ -103,10 +104,17 @@ func waited() (sum float64) {
 	return sum
 }
 
+// How long the threads of this process ran, in nanoseconds.
+func ran() float64 {
+	var usage syscall.Rusage
+	require(syscall.Getrusage(syscall.RUSAGE_SELF, &usage) == nil, "the process knows its time")
+	return float64(usage.Utime.Nano() + usage.Stime.Nano())
+}
+
 func measure(r *row, threads int, wanted time.Duration) (ns, waitedPart float64) {
 	var ready, warmed, ended sync.WaitGroup
 	var warm, finished int32
-	var waitedBefore float64
+	var waitedBefore, ranBefore float64
 	elapsed, iterations := make([]time.Duration, threads), make([]uint64, threads)
 	ready.Add(threads)
 	warmed.Add(threads)
@@ -122,7 +130,7 @@ func measure(r *row, threads int, wanted time.Duration) (ns, waitedPart float64)
 			ready.Wait()
 			work(r, t, wanted/warmUpShare, &warm, threads)
 			if i == 0 {
-				waitedBefore = waited()
+				waitedBefore, ranBefore = waited(), ran()
 			}
 			warmed.Done()
 			warmed.Wait()
@@ -130,11 +138,17 @@ func measure(r *row, threads int, wanted time.Duration) (ns, waitedPart float64)
 		}(i)
 	}
 	ended.Wait()
-	lost := waited() - waitedBefore
+	lost, run := waited()-waitedBefore, ran()-ranBefore
 	var time, operations float64
 	for i := range elapsed {
 		time += float64(elapsed[i].Nanoseconds())
 		operations += float64(iterations[i] * r.operations)
+	}
+	// Go's threads also wait for each other, and several at once for the same processor. What ran was
+	// not lost, whoever waited meanwhile.
+	lost = math.Max(0, math.Min(lost, time-run))
+	if threads > 1 {
+		return time / operations, lost / time
 	}
 	return (time - lost) / operations, lost / time
 }
