@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The part that all doors share; sourced by them, from any current folder.
-set -o pipefail # a build that failed has not been shown to the end, it has failed
+set -o pipefail # a build that fails behind a pipe has failed, whatever the door has set
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 door=$(basename "$(cd "$(dirname "$0")" && pwd)")
 

@@ -1,0 +1,3 @@
+module ambit/bench
+
+go 1.18
