@@ -12,6 +12,7 @@
 #ifndef AMBIT_CENSUS_H
 #define AMBIT_CENSUS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -86,12 +87,13 @@ typedef enum ambit_verdict_kind {
     AMBIT_VERDICT_ZOMBIE = 1,  /* closed, and still kept, for longer than the limit (ns) */
     AMBIT_VERDICT_OLD = 2,     /* open for longer than the limit (ns), not marked long-lived */
     AMBIT_VERDICT_LARGE = 3,   /* owns more bytes than the limit */
-    AMBIT_VERDICT_SLOW_CALLBACK =
-        4,                     /* a cancel callback has been running longer than the limit (ns) */
-    AMBIT_VERDICT_DEEP = 5,    /* has more ancestors than the limit */
-    AMBIT_VERDICT_CHILDREN = 6 /* is kept by more children and holds than the limit */
+    /* a cancel callback runs, or ran since the last check, for longer than the limit (ns) */
+    AMBIT_VERDICT_SLOW_CALLBACK = 4,
+    AMBIT_VERDICT_DEEP = 5,     /* has more ancestors than the limit */
+    AMBIT_VERDICT_CHILDREN = 6, /* is kept by more children and holds than the limit */
+    AMBIT_VERDICT_CROWDED = 7   /* a line has more living objects of one kind than the limit */
 } ambit_verdict_kind;
-#define AMBIT_VERDICT_KINDS 7
+#define AMBIT_VERDICT_KINDS 8
 const char *ambit_verdict_name(ambit_verdict_kind kind);
 
 typedef struct ambit_verdict {
@@ -100,33 +102,44 @@ typedef struct ambit_verdict {
     const ambit_site *site;   /* where it was opened, or for a slow callback: registered */
     const ambit_site *closed; /* where a zombie was closed, else NULL */
     const ambit_site
-        *keeper; /* one who keeps a zombie: a hold's line, or a child's; NULL if gone */
-    int64_t age_ns;
-    uint64_t bytes;
+        *keeper;      /* one who keeps a zombie: a hold's line, or a child's; NULL if gone */
+    int64_t age_ns;   /* of the object, or of the oldest of a crowd */
+    uint64_t bytes;   /* of the object, or of the whole crowd */
     int64_t measured; /* what was compared with the limit */
     int64_t limit;
+    bool ended; /* a slow callback that has returned already */
 } ambit_verdict;
 
 #define AMBIT_VERDICT_OFF INT64_MAX
 /* Sets the limit above which a verdict of this kind is given, at run time; AMBIT_VERDICT_OFF for
  * never. At the start: overdue 1 s, zombie 10 s, old 10 min, large 1 MiB, slow callback 100 ms,
- * deep 64, children off. Thread: any. Blocks: no. Cannot fail. */
+ * deep 64, children and crowded off. Another number than a kind's is a bug of the caller.
+ * Thread: any. Blocks: no. Cannot fail. */
 void ambit_verdict_limit_set(ambit_verdict_kind kind, int64_t limit);
 int64_t ambit_verdict_limit(ambit_verdict_kind kind);
 
+/* Called on the thread that checks. It may use everything but ambit_verdict_check(). */
 typedef void ambit_verdict_hook(const ambit_verdict *verdict, void *user);
 
-/* Walks once and calls `hook` for each verdict on this thread. An object is reported once for each
- * kind. Thread: any; one walk at a time, others wait. Blocks: as the hook does.
+/* Walks once and calls `hook` for each verdict on this thread; a NULL hook only counts. An object
+ * (for `crowded`: a line) is reported once for each kind, until it is back within the limit; beyond
+ * it again, it is reported again. Called from inside a hook it is a bug of the caller.
+ * Thread: any; one walk at a time, others wait. Blocks: as the hook does.
  * Returns how many verdicts were given. */
 uint64_t ambit_verdict_check(ambit_verdict_hook *hook, void *user);
 
-/* Of the objects that were reported for this kind: how many, and how many were closed for good
- * since. Reported minus returned is what still stands. */
+/* Reported minus returned is what still stands, by the last check. A report returns when its object
+ * goes (at once), or when a check finds it within the limit: closed, marked long-lived, its
+ * callback or its children through, its line less crowded, or the limit raised. A slow callback
+ * returns with its end; one that was over before the check that reports it returns with the report.
+ * Lost is what was beyond the limit and could not be given: callbacks that have ended, beyond 64
+ * between two checks; `crowded` in checks that got no memory. */
 typedef struct ambit_verdict_counts {
     uint64_t reported;
     uint64_t returned;
+    uint64_t lost;
 } ambit_verdict_counts;
+/* Thread: any. Blocks: no. Cannot fail. */
 ambit_verdict_counts ambit_verdict_counts_read(ambit_verdict_kind kind);
 
 /* One line for a verdict, as a log would have it; always ended by NUL. Returns the full length, as

@@ -37,6 +37,10 @@ typedef struct ambit__facts {
     uint64_t keepers; /* how many children and holds keep it */
 } ambit__facts;
 
+/* Registers the census's fork handler, once. Called by whatever has a state that a child must reset.
+ */
+void ambit__census_ready(void);
+
 /* Kinds are static; everything but the first group is zero at the start. */
 typedef struct ambit__slab {
     /* fixed */
@@ -47,7 +51,7 @@ typedef struct ambit__slab {
     /* any thread */
     _Atomic(struct ambit__chunk *) chunks; /* newest first, only ever added to */
     ambit__spin lock;
-    struct ambit__free *depot; /* under the lock */
+    _Atomic(struct ambit__free *) depot; /* written under the lock; whole at any time, for a fork */
 } ambit__slab;
 
 /* Refills the thread's stack and takes one. NULL when there is no memory. */
@@ -71,13 +75,18 @@ static inline void ambit__slab_born(ambit__entry *entry, const ambit_site *site,
     ambit__store_release(&entry->site, site);
 }
 
-void ambit__slab_returned(uint32_t marks); /* counts what was reported and has now gone */
+/* For an object that goes and was reported. */
+void ambit__slab_gone(ambit__entry *entry);
 
 /* Gives the object back; `self` may be NULL when the thread could not be registered. */
 static inline void ambit__slab_put(ambit__slab *slab, ambit__thread *self, ambit__entry *entry) {
-    uint32_t marks = ambit__load_relaxed(&entry->marks);
-    if (ambit__unlikely(marks & AMBIT__MARK_REPORTED)) ambit__slab_returned(marks);
     ambit__store_release(&entry->site, NULL);
+    /* First the site, then the marks; a check does it the other way round, with the heavy barrier
+     * between (flush() in check.c): one of the two sees the other, so that what is reported is
+     * counted as returned, once. */
+    ambit__light_barrier();
+    if (ambit__unlikely(ambit__load_relaxed(&entry->marks) & AMBIT__MARK_REPORTED))
+        ambit__slab_gone(entry);
     if (ambit__likely(self && self->caches[slab->kind].count < AMBIT__CACHE_ITEMS)) {
         ambit__cache *cache = &self->caches[slab->kind];
         cache->items[cache->count++] = entry;

@@ -79,6 +79,12 @@ bool ambit__census_add(ambit_census *census, const ambit_census_row *one) {
     return true;
 }
 
+const ambit_census_row *ambit__census_find(const ambit_census *census, ambit_kind kind,
+                                           const ambit_site *site) {
+    const ambit_census_row *row = &census->rows[slot_of(census, kind, site, 0)];
+    return row->count ? row : NULL;
+}
+
 struct taking {
     ambit_census *census;
     int64_t now_ns;
@@ -102,6 +108,8 @@ static void count_object(ambit__slab *slab, ambit__entry *entry, void *argument)
         .long_lived = (marks & AMBIT__MARK_LONG_LIVED) != 0,
         .oldest_ns = age_ns,
     };
+    /* Another by now, and the two mixed: neither was there all the time. */
+    if (ambit__load_acquire(&entry->site) != site) return;
     if (!ambit__census_add(taking->census, &one)) taking->failed = true;
 }
 

@@ -15,6 +15,9 @@ struct ambit_census {
 };
 
 ambit_census *ambit__census_new(void); /* NULL when there is no memory */
+/* The row of that kind and site in band 0, before the sort; NULL if there is none. */
+const ambit_census_row *ambit__census_find(const ambit_census *census, ambit_kind kind,
+                                           const ambit_site *site);
 bool ambit__census_add(ambit_census *census, const ambit_census_row *one);
 void ambit__census_sort(ambit_census *census);
 
