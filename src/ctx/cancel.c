@@ -12,6 +12,8 @@
  * change. */
 #include "ctx/ctx.h"
 
+#include "census/verdict.h"
+
 static ambit_cause deadline_cause(const ambit_ctx *ctx) {
     /* The site is that of the outermost context with this deadline: there it was chosen. */
     const ambit_ctx *chosen = ctx;
@@ -158,10 +160,13 @@ static void run_callback_and_unlock(ambit_ctx *ctx, ambit_cancel *node) {
     ambit__store_relaxed(&node->state, AMBIT__NODE_RUNNING);
     node->thread = ambit__thread_id();
     ambit__spin_unlock(&ctx->lock);
-    ambit__store_relaxed(&ctx->callback_site, node->site);
-    ambit__store_relaxed(&ctx->callback_since_ns, ambit__clock_coarse());
+    const ambit_site *site = node->site; /* the callback may free the node */
+    int64_t began_ns = ambit__clock_coarse();
+    ambit__store_relaxed(&ctx->callback_site, site);
+    ambit__store_relaxed(&ctx->callback_since_ns, began_ns);
     ambit__cancel_run(node);
     ambit__store_relaxed(&ctx->callback_since_ns, 0);
+    ambit__verdict_callback_ended(ambit__ctx_entry(ctx), site, began_ns);
 }
 
 /* One step on `ctx`: a callback run, a child claimed, or the end. Returns where to go on. */
