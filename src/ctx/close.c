@@ -86,7 +86,8 @@ static void check_close(const ambit_ctx *ctx, const ambit_site *site) {
 static void close_shared(ambit_ctx *ctx, const ambit_site *site) {
     int64_t now_ns = ambit__clock_coarse();
     ambit__store_relaxed(&ctx->closed_ns, now_ns);
-    ambit__or_relaxed(&ambit__ctx_entry(ctx)->marks, AMBIT__MARK_CLOSED);
+    /* Release pairs with the acquire in the check's judge(): what is marked has its time. */
+    (void)ambit__or_acq_rel(&ambit__ctx_entry(ctx)->marks, AMBIT__MARK_CLOSED);
     ambit_cause cause = {AMBIT_CANCELLED, "closed", site, 0};
     ambit__ctx_end(ctx, &cause, now_ns);
     bool here = ambit__ctx_wait_delivered(ctx);
