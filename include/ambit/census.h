@@ -63,22 +63,66 @@ const ambit_census_row *ambit_census_row_at(const ambit_census *census, size_t i
 uint64_t ambit_census_count(const ambit_census *census, ambit_kind kind);
 uint64_t ambit_census_bytes(const ambit_census *census, ambit_kind kind);
 
+/* ---- Levels ---------------------------------------------------------------------------------- */
+
+typedef enum ambit_level {
+    AMBIT_LEVEL_SITES = 0,   /* the line of each object: always on, and the level at the start */
+    AMBIT_LEVEL_SAMPLED = 1, /* and the stack of one object in `mean`, at random */
+    AMBIT_LEVEL_EVERY = 2    /* and the stack of every object */
+} ambit_level;
+
+/* Living objects with a stack, at most: 16 MiB, taken as needed. */
+#define AMBIT_STACKS_MAX 65536
+
+/* Sets the level for what is opened from now on, on all threads; what lives keeps its stack. `mean`
+ * is for AMBIT_LEVEL_SAMPLED only, where 1 is the same as AMBIT_LEVEL_EVERY.
+ * Thread: any. Blocks: the first time, to load the unwinder. Returns AMBIT_OK, AMBIT_EINVALID (a
+ * mean of 0, or another level), AMBIT_EMEMORY: the level is as before. */
+AMBIT_MUST_CHECK ambit_status ambit_census_level_set(ambit_level level, uint32_t mean);
+/* `*mean` is 0 at AMBIT_LEVEL_SITES; NULL is fine. Thread: any. Blocks: no. Cannot fail. */
+ambit_level ambit_census_level(uint32_t *mean);
+
+typedef struct ambit_stack_counts {
+    uint64_t live;   /* in use now */
+    uint64_t taken;  /* since the start */
+    uint64_t missed; /* it was an object's turn, and there was no room, no memory or no stack */
+} ambit_stack_counts;
+/* Thread: any. Blocks: no. Cannot fail. */
+void ambit_stack_counts_read(ambit_stack_counts *counts);
+
 /* ---- Writing --------------------------------------------------------------------------------- */
 
 /* Takes `length` bytes of text; anything but 0 stops the report, which then is AMBIT_EWRITE. */
 typedef int ambit_writer(const char *text, size_t length, void *user);
 int ambit_write_to_file(const char *text, size_t length, void *file); /* a FILE * */
 
-/* Thread: any. Blocks: as the writer does. Returns AMBIT_OK, AMBIT_EWRITE, growth also
- * AMBIT_EMEMORY. */
+/* All of them: Thread: any. Blocks: as the writer does. Owns: nothing. Return AMBIT_OK, AMBIT_EWRITE
+ * (the writer is not called again), and all but text and json AMBIT_EMEMORY. The formats and their
+ * fields are in docs/census.md. */
 AMBIT_MUST_CHECK ambit_status ambit_census_write_text(const ambit_census *census,
                                                       ambit_writer *write, void *user);
 AMBIT_MUST_CHECK ambit_status ambit_census_write_json(const ambit_census *census,
                                                       ambit_writer *write, void *user);
-/* What there is more of in `after` than in `before`, by kind and site over all ages. */
+
+/* The stacks that were taken, below the row they belong to, as addresses in files, with offsets for
+ * addr2line. Writes nothing where none were taken. */
+AMBIT_MUST_CHECK ambit_status ambit_census_write_stacks(const ambit_census *census,
+                                                        ambit_writer *write, void *user);
+
+/* For `go tool pprof`: profile.proto, not compressed, so that the bytes are not text. Counts and
+ * bytes are the census's own, exact; where stacks were taken, how they are spread over stacks is an
+ * estimate. */
+AMBIT_MUST_CHECK ambit_status ambit_census_write_pprof(const ambit_census *census,
+                                                       ambit_writer *write, void *user);
+
+/* What there is more of in `after` than in `before`, and less, by kind and site over all ages: most
+ * growth first, most shrinking last. What has not changed is left out. */
 AMBIT_MUST_CHECK ambit_status ambit_census_write_growth(const ambit_census *before,
                                                         const ambit_census *after,
                                                         ambit_writer *write, void *user);
+AMBIT_MUST_CHECK ambit_status ambit_census_write_growth_json(const ambit_census *before,
+                                                             const ambit_census *after,
+                                                             ambit_writer *write, void *user);
 
 /* ---- Verdicts -------------------------------------------------------------------------------- */
 

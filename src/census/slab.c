@@ -4,6 +4,7 @@
 #include <stddef.h>
 
 #include "base/memory.h"
+#include "census/stack.h"
 #include "census/verdict.h"
 
 enum { CHUNK_BYTES = 64 * 1024, MOVED = AMBIT__CACHE_ITEMS / 2 };
@@ -110,13 +111,16 @@ ambit__slab *ambit__slab_of(ambit_kind kind) {
 /* ---- What goes, and what a fork leaves ------------------------------------------------------- */
 
 void ambit__slab_gone(ambit__entry *entry) {
-    (void)ambit__verdict_take_back(entry, AMBIT__MARK_REPORTED);
+    uint32_t marks = ambit__load_relaxed(&entry->marks);
+    if (marks & AMBIT__MARK_REPORTED) (void)ambit__verdict_take_back(entry, AMBIT__MARK_REPORTED);
+    if (marks & AMBIT__MARK_SAMPLED) ambit__stack_put(ambit__load_relaxed(&entry->stack));
 }
 
 /* Alone in the child. Threads that held one of these locks did not come along. */
 static void forked(void) {
     for (int kind = 0; kind < AMBIT_KIND_COUNT; kind++)
         ambit__store_relaxed(&ambit__slab_of((ambit_kind)kind)->lock.locked, 0);
+    ambit__stacks_forked();
     ambit__verdict_forked();
     ambit__watcher_forked();
 }

@@ -16,11 +16,12 @@ typedef struct ambit__entry {
     _Atomic(int64_t) birth_ns;        /* coarse clock */
     _Atomic(uint64_t) bytes;
     _Atomic(uint32_t) marks; /* AMBIT__MARK_*: set by anyone, cleared at birth */
-    uint32_t unused;
+    _Atomic(uint32_t) stack; /* with AMBIT__MARK_SAMPLED: its number, see stack.h */
 } ambit__entry;
 
 #define AMBIT__MARK_LONG_LIVED (1u << 31)
-#define AMBIT__MARK_CLOSED (1u << 30) /* a zombie */
+#define AMBIT__MARK_CLOSED (1u << 30)  /* a zombie */
+#define AMBIT__MARK_SAMPLED (1u << 29) /* it owns a stack */
 /* bits 0 .. AMBIT_VERDICT_KINDS - 1: reported for that verdict */
 #define AMBIT__MARK_REPORTED ((1u << AMBIT_VERDICT_KINDS) - 1)
 
@@ -66,16 +67,27 @@ static inline void *ambit__slab_get(ambit__slab *slab, ambit__thread *self) {
     return ambit__slab_refill(slab, self);
 }
 
+/* One object in so many gets a stack; 0 while that is switched off. Read at each birth, and so in a
+ * cache line of its own. */
+extern struct ambit__sampling {
+    _Atomic(uint32_t) mean;
+} __attribute__((aligned(64))) ambit__sampling __attribute__((visibility("hidden")));
+/* Where the next one is, drawn with a random number: so many births are passed over. */
+uint64_t ambit__sample_skip(uint32_t mean, uint64_t random);
+/* Gives the object a stack, if it is its turn. */
+void ambit__slab_sample(ambit__entry *entry);
+
 /* The object is alive from here: the site is stored last, so that a walk that sees it sees the rest
  * (its acquire load in ambit__slab_walk pairs with this release). */
 static inline void ambit__slab_born(ambit__entry *entry, const ambit_site *site, int64_t now_ns) {
     ambit__store_relaxed(&entry->birth_ns, now_ns);
     ambit__store_relaxed(&entry->bytes, 0);
     ambit__store_relaxed(&entry->marks, 0);
+    if (ambit__unlikely(ambit__load_relaxed(&ambit__sampling.mean))) ambit__slab_sample(entry);
     ambit__store_release(&entry->site, site);
 }
 
-/* For an object that goes and was reported. */
+/* For an object that goes and was reported, or has a stack. */
 void ambit__slab_gone(ambit__entry *entry);
 
 /* Gives the object back; `self` may be NULL when the thread could not be registered. */
@@ -85,7 +97,8 @@ static inline void ambit__slab_put(ambit__slab *slab, ambit__thread *self, ambit
      * between (flush() in check.c): one of the two sees the other, so that what is reported is
      * counted as returned, once. */
     ambit__light_barrier();
-    if (ambit__unlikely(ambit__load_relaxed(&entry->marks) & AMBIT__MARK_REPORTED))
+    if (ambit__unlikely(ambit__load_relaxed(&entry->marks) &
+                        (AMBIT__MARK_REPORTED | AMBIT__MARK_SAMPLED)))
         ambit__slab_gone(entry);
     if (ambit__likely(self && self->caches[slab->kind].count < AMBIT__CACHE_ITEMS)) {
         ambit__cache *cache = &self->caches[slab->kind];
