@@ -43,20 +43,29 @@ static void count_as_reported(ambit_verdict_kind kind) {
     ambit__add_relaxed(&ambit__verdict_tallies[kind].reported, 1);
 }
 
-uint32_t ambit__verdict_take_back(ambit__entry *entry, uint32_t bits) {
-    uint32_t for_check = 0; /* what is not reported yet is counted by the check, after the report */
+/* What is not reported yet is counted by the check, after the report. A callback has ended before its
+ * context goes, and knows of a mark that came in time: one that is found later is not a report. */
+static uint32_t take_back(ambit__entry *entry, uint32_t bits, uint32_t too_late) {
+    uint32_t for_check = 0;
     ambit__spin_lock(&lock);
     /* Acquire-release: see slow.c for what the two sides order by it. */
     uint32_t found = ambit__and_acq_rel(&entry->marks, ~bits) & bits;
     for (uint32_t i = batch_confirmed; found && i < batch_count; i++) {
         uint32_t bit = 1u << batch[i].verdict.kind;
         if (batch[i].entry != entry || !(found & bit)) continue;
-        batch[i].returned = true;
+        batch[i].returned = !(too_late & bit);
         for_check |= bit;
     }
     ambit__spin_unlock(&lock);
     ambit__verdict_returned(found & ~for_check);
     return found;
+}
+
+uint32_t ambit__verdict_take_back(ambit__entry *entry, uint32_t bits) {
+    return take_back(entry, bits, 0);
+}
+void ambit__verdict_gone(ambit__entry *entry) {
+    (void)take_back(entry, AMBIT__MARK_REPORTED, 1u << AMBIT_VERDICT_SLOW_CALLBACK);
 }
 
 static void tell(ambit__check *check, const ambit_verdict *verdict) {
@@ -209,7 +218,9 @@ static void judge_kind(ambit__check *check, ambit_verdict_kind kind, const struc
     verdict.measured = measure(kind, &seen->facts, &verdict, seen->marks, check->now_ns);
     bool marked = seen->marks & 1u << kind;
     if (verdict.measured <= verdict.limit) {
-        if (marked) (void)ambit__verdict_take_back(seen->entry, 1u << kind);
+        /* A callback that has ended takes its mark back itself, and must find it. */
+        bool ended = kind == AMBIT_VERDICT_SLOW_CALLBACK && !seen->facts.callback_since_ns;
+        if (marked && !ended) (void)ambit__verdict_take_back(seen->entry, 1u << kind);
         return;
     }
     if (marked) return;

@@ -112,7 +112,7 @@ ambit__slab *ambit__slab_of(ambit_kind kind) {
 
 void ambit__slab_gone(ambit__entry *entry) {
     uint32_t marks = ambit__load_relaxed(&entry->marks);
-    if (marks & AMBIT__MARK_REPORTED) (void)ambit__verdict_take_back(entry, AMBIT__MARK_REPORTED);
+    if (marks & AMBIT__MARK_REPORTED) ambit__verdict_gone(entry);
     if (marks & AMBIT__MARK_SAMPLED) ambit__stack_put(ambit__load_relaxed(&entry->stack));
 }
 

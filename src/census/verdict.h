@@ -3,7 +3,7 @@
  * WHO COUNTS WHAT. A check sets the bit of a kind in an object's marks and counts it as reported;
  * whoever clears the bit counts it as returned: the thread that gives the object back, the thread
  * whose callback has ended, or a later check that finds it within the limit. Clearing goes through
- * ambit__verdict_take_back() alone, so each report returns once at most. */
+ * ambit__verdict_take_back() or ambit__verdict_gone() alone, so each report returns once at most. */
 #ifndef AMBIT_CENSUS_VERDICT_H
 #define AMBIT_CENSUS_VERDICT_H
 
@@ -37,6 +37,8 @@ void ambit__verdict_returned(uint32_t bits);
 /* Clears these bits in the object's marks and counts those that were set as returned. Returns them.
  * Thread: any. Takes a spin lock. */
 uint32_t ambit__verdict_take_back(ambit__entry *entry, uint32_t bits);
+/* The same for all bits of an object that is given back. */
+void ambit__verdict_gone(ambit__entry *entry);
 
 /* slow.c: a cancel callback that began at `began_ns` has ended, after its context's
  * `callback_since_ns` was set to 0. */
