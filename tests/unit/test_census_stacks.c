@@ -305,7 +305,8 @@ static void a_walk_beside_births_and_deaths_copies_whole_stacks_only(void **stat
     level(AMBIT_LEVEL_EVERY, 0);
     for (int i = 0; i < THREADS; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, open_and_close_both_ways, NULL), 0);
-    for (int round = 0; round < 3000 || (copied < 500 && round < 300000); round++) {
+    for (int round = 0; round < 3000 || ((copied < 500 || known_count < 3) && round < 300000);
+         round++) {
         ambit_census *census = take();
         for (size_t i = 0; i < census->stacks_used; i++) {
             const ambit__census_stack *stack = &census->stacks[i];
@@ -325,6 +326,49 @@ static void a_walk_beside_births_and_deaths_copies_whole_stacks_only(void **stat
     for (int i = 0; i < THREADS; i++) assert_int_equal(pthread_join(threads[i], NULL), 0);
     assert_true(copied >= 500); /* or the walk met nothing to copy */
     assert_int_equal(known_count, 3);
+}
+
+/* The protocol alone, as fast as it goes: all words of a stack are the same number. */
+static uint32_t written_number;
+static void *write_on_and_on(void *unused) {
+    uintptr_t frames[AMBIT__STACK_FRAMES];
+    (void)unused;
+    for (uint32_t value = 1; !atomic_load_explicit(&stop, memory_order_relaxed); value++) {
+        uint32_t depth = value % 2 ? AMBIT__STACK_FRAMES : 10;
+        for (uint32_t i = 0; i < depth; i++) frames[i] = value;
+        ambit__stack_write(written_number, frames, depth, value);
+    }
+    return NULL;
+}
+static void a_stack_is_read_whole_or_dropped(void **state) {
+    (void)state;
+    pthread_t thread;
+    ambit__stack_copy copy;
+    uint64_t whole = 0, dropped = 0;
+    written_number = ambit__stack_get();
+    assert_int_not_equal(written_number, 0);
+    ambit__stack_write(written_number, (uintptr_t[]){1}, 1, 1);
+    assert_true(ambit__stack_read(written_number, &copy));
+    assert_true(ambit__stack_is(written_number, copy.version));
+    ambit__stack_write(written_number, (uintptr_t[]){1}, 1, 1);
+    assert_false(ambit__stack_is(written_number, copy.version)); /* the same once more is another */
+    atomic_store_explicit(&stop, 0, memory_order_relaxed);
+    assert_int_equal(pthread_create(&thread, NULL, write_on_and_on, NULL), 0);
+    for (int i = 0; i < 300000 || (i < 30000000 && (whole < 100 || dropped < 100)); i++) {
+        if (!ambit__stack_read(written_number, &copy) ||
+            !ambit__stack_is(written_number, copy.version)) {
+            dropped++;
+            continue;
+        }
+        whole++;
+        for (uint32_t at = 0; at < copy.depth; at++)
+            if (copy.frames[at] != copy.weight) fail_msg("torn at %u", at);
+        if (copy.weight > 1) assert_int_equal(copy.depth, copy.weight % 2 ? 30 : 10);
+    }
+    atomic_store_explicit(&stop, 1, memory_order_relaxed);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    ambit__stack_put(written_number);
+    assert_true(whole >= 100 && dropped >= 100); /* or the two did not meet */
 }
 
 static void a_child_of_fork_samples_on(void **state) {
@@ -371,6 +415,7 @@ int main(void) {
         SAMPLED(a_stack_stands_for_as_many_as_the_mean),
         SAMPLED(a_new_level_is_that_of_all_threads_at_once),
         SAMPLED(a_walk_beside_births_and_deaths_copies_whole_stacks_only),
+        SAMPLED(a_stack_is_read_whole_or_dropped),
         SAMPLED(a_child_of_fork_samples_on),
         SAMPLED(stacks_are_bounded_and_the_rest_is_counted),
     };
