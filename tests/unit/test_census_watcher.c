@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/fault.h"
+#include "census/slab.h"
 
 /* A clock that stands still gives a verdict once; these count the checks instead: each hook call
  * opens another old context, so that the next check has something to give. */
@@ -190,25 +191,58 @@ static void assert_child_ends_well(pid_t child) {
     assert_int_equal(status, 0);
 }
 
-static void a_child_has_no_watcher_and_may_check(void **state) {
+/* ThreadSanitizer does not allow it. */
+#if defined(__SANITIZE_THREAD__)
+#define NO_THREADS_IN_CHILD
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define NO_THREADS_IN_CHILD
+#endif
+#endif
+
+static void a_child_has_no_watcher_and_may_check_and_start_one(void **state) {
     (void)state;
     watch.act = be_slow;
     begin_slow_hook(); /* the check's lock is held while it forks */
     ambit_verdict_counts before = ambit_verdict_counts_read(AMBIT_VERDICT_OLD);
     pid_t child = fork();
     if (!child) {
-        alarm(20); /* instead of a hang */
-        ambit_watcher_stop();
+        alarm(20);                                        /* instead of a hang */
         uint64_t given = ambit_verdict_check(NULL, NULL); /* what the hook has just opened */
         ambit_census *census = NULL;
         if (ambit_census_take(&census)) _exit(1);
         ambit_census_free(census);
-        _exit(given == 1 ? 0 : 2);
+        if (given != 1) _exit(2);
+#ifndef NO_THREADS_IN_CHILD
+        if (start(&other, AMBIT_MILLISECOND)) _exit(3);
+        ambit_ctx *ctx = NULL;
+        if (ambit_ctx_open(ambit_background(), &ctx)) _exit(4);
+        wait_for_calls(&other, 1);
+        ambit_watcher_stop();
+#endif
+        _exit(0);
     }
     atomic_store_explicit(&go_on, 1, memory_order_release);
     assert_child_ends_well(child);
     ambit_watcher_stop();
     assert_true(ambit_verdict_counts_read(AMBIT_VERDICT_OLD).reported >= before.reported);
+}
+
+/* A thread that was in the middle of it at the fork did not come along to open it. */
+AMBIT__UNCHECKED static void a_slab_that_was_locked_at_the_fork_is_open_in_the_child(void **state) {
+    (void)state;
+    ambit__spin_lock(&ambit__slab_ctx.lock);
+    pid_t child = fork();
+    if (!child) {
+        ambit_ctx *held[200]; /* more than a thread's cache */
+        alarm(20);
+        for (int i = 0; i < 200; i++)
+            if (ambit_ctx_open(ambit_background(), &held[i])) _exit(1);
+        for (int i = 0; i < 200; i++) ambit_ctx_close(&held[i]);
+        _exit(0);
+    }
+    ambit__spin_unlock(&ambit__slab_ctx.lock);
+    assert_child_ends_well(child);
 }
 
 static pid_t child_of_hook;
@@ -280,7 +314,8 @@ int main(void) {
 #ifdef AMBIT_TESTING
         QUIET(without_a_thread_a_status_comes_back_and_it_may_be_tried_again),
 #endif
-        QUIET(a_child_has_no_watcher_and_may_check),
+        QUIET(a_child_has_no_watcher_and_may_check_and_start_one),
+        QUIET(a_slab_that_was_locked_at_the_fork_is_open_in_the_child),
         QUIET(a_hook_may_fork),
         QUIET(children_forked_at_any_moment_find_all_locks_open),
     };
