@@ -32,7 +32,7 @@ static void find_build_id(const unsigned char *notes, size_t bytes, char *out, s
         size_t end = id + ((note.n_descsz + 3u) & ~3u);
         if (end > bytes) return;
         if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 &&
-            !memcmp(notes + name, "GNU", 4) && note.n_descsz * 2 < out_bytes) {
+            !memcmp(notes + name, "GNU", 4) && note.n_descsz <= (out_bytes - 1) / 2) {
             for (size_t i = 0; i < note.n_descsz; i++)
                 (void)snprintf(out + 2 * i, 3, "%02x", notes[id + i]);
             return;

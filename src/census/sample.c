@@ -29,7 +29,10 @@ static uint64_t next_random(void) {
 /* ln((1 + t) / (1 - t)) for 0 <= t <= 1/3, to 13 digits. */
 static double log_of_ratio(double t) {
     double sum = 0, power = t;
-    for (int k = 1; k < 28; k += 2, power *= t * t) sum += power / k;
+    for (int k = 1; k < 28; k += 2) {
+        sum += power / k;
+        power *= t * t;
+    }
     return 2 * sum;
 }
 
