@@ -129,8 +129,10 @@ AMBIT_MUST_CHECK ambit_status ambit_census_write_growth_json(const ambit_census 
 typedef enum ambit_verdict_kind {
     AMBIT_VERDICT_OVERDUE = 0, /* open past its deadline by more than the limit (ns) */
     AMBIT_VERDICT_ZOMBIE = 1,  /* closed, and still kept, for longer than the limit (ns) */
-    AMBIT_VERDICT_OLD = 2,     /* open for longer than the limit (ns), not marked long-lived */
-    AMBIT_VERDICT_LARGE = 3,   /* owns more bytes than the limit */
+    /* a context or hold is open for longer than the limit (ns), and neither it nor what it holds is
+     * marked long-lived */
+    AMBIT_VERDICT_OLD = 2,
+    AMBIT_VERDICT_LARGE = 3, /* owns more bytes than the limit */
     /* a cancel callback runs, or ran since the last check, for longer than the limit (ns) */
     AMBIT_VERDICT_SLOW_CALLBACK = 4,
     AMBIT_VERDICT_DEEP = 5,     /* has more ancestors than the limit */

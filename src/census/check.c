@@ -230,6 +230,17 @@ static void judge_kind(ambit__check *check, ambit_verdict_kind kind, const struc
     put_aside(check, seen->entry, seen->birth_ns, seen->facts.callback_since_ns, &verdict);
 }
 
+/* A timer is never old: it waits for its time, and then it goes. */
+static bool applies(ambit_verdict_kind kind, ambit_kind object) {
+    return object == AMBIT_KIND_CTX || (object == AMBIT_KIND_HOLD && kind == AMBIT_VERDICT_OLD);
+}
+
+/* Its memory is a context's for ever, whoever lives there now. */
+static bool keeps_long_lived(const ambit__facts *facts) {
+    const ambit__entry *kept = facts->keeps;
+    return kept && ambit__load_relaxed(&kept->marks) & AMBIT__MARK_LONG_LIVED;
+}
+
 static void judge(ambit__slab *slab, ambit__entry *entry, void *argument) {
     ambit__check *check = argument;
     struct seen seen = {.entry = entry};
@@ -247,10 +258,12 @@ static void judge(ambit__slab *slab, ambit__entry *entry, void *argument) {
     if (!site || ambit__load_acquire(&entry->site) != site ||
         ambit__load_relaxed(&entry->birth_ns) != seen.birth_ns)
         return;
+    if (slab->kind == AMBIT_KIND_HOLD && keeps_long_lived(&seen.facts))
+        seen.marks |= AMBIT__MARK_LONG_LIVED;
     if (verdict.age_ns < 0) verdict.age_ns = 0; /* born since the check began, or a clock back */
     ambit__crowd_count(check, slab->kind, site, verdict.age_ns, verdict.bytes);
     for (int kind = 0; kind < AMBIT_VERDICT_KINDS; kind++)
-        if (slab->kind == AMBIT_KIND_CTX || kind == AMBIT_VERDICT_OLD)
+        if (applies((ambit_verdict_kind)kind, slab->kind))
             judge_kind(check, (ambit_verdict_kind)kind, &seen, verdict);
 }
 

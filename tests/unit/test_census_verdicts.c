@@ -136,7 +136,7 @@ static void a_hold_is_blamed_before_a_child(void **state) {
     ambit_ctx_close(&child);
 }
 
-static void everything_that_is_open_for_long_is_old(void **state) {
+static void contexts_and_holds_that_are_open_for_long_are_old(void **state) {
     (void)state;
     struct noted noted;
     ambit_ctx *ctx = open_child(ambit_background());
@@ -172,6 +172,32 @@ static void a_long_lived_mark_takes_a_report_back(void **state) {
     assert_int_equal(checked(), 0);
     ambit_ctx_close(&server);
     assert_counts(AMBIT_VERDICT_OLD, 1, 1);
+}
+
+static void a_hold_on_what_is_long_lived_is_not_old(void **state) {
+    (void)state;
+    ambit_ctx *server = open_child(ambit_background());
+    ambit_hold *hold = NULL;
+    ambit_ctx_mark_long_lived(server);
+    assert_ok(ambit_ctx_hold(server, &hold));
+    ambit_verdict_limit_set(AMBIT_VERDICT_OLD, 10 * AMBIT_SECOND);
+    pass_time(3600 * AMBIT_SECOND);
+    assert_int_equal(checked(), 0);
+    ambit_ctx_drop(&hold);
+    ambit_ctx_close(&server);
+}
+
+static void never(void *argument) { (void)argument; }
+static void a_timer_that_waits_for_its_time_is_not_old(void **state) {
+    (void)state;
+    ambit_timer timer;
+    ambit_ctx *ctx = open_child(ambit_background()); /* and this is */
+    assert_ok(ambit_timer_arm(AMBIT_NEVER - 1, never, NULL, &timer));
+    ambit_verdict_limit_set(AMBIT_VERDICT_OLD, 10 * AMBIT_SECOND);
+    pass_time(3600 * AMBIT_SECOND);
+    assert_int_equal(checked(), 1);
+    assert_int_equal(ambit_timer_disarm(timer), AMBIT_DISARMED);
+    ambit_ctx_close(&ctx);
 }
 
 static void bytes_above_the_limit_are_large(void **state) {
@@ -361,8 +387,10 @@ int main(void) {
         PLANTED(a_zombie_is_given_above_its_limit),
         PLANTED(a_zombie_names_the_context_that_keeps_it),
         PLANTED(a_hold_is_blamed_before_a_child),
-        PLANTED(everything_that_is_open_for_long_is_old),
+        PLANTED(contexts_and_holds_that_are_open_for_long_are_old),
         PLANTED(a_long_lived_mark_takes_a_report_back),
+        PLANTED(a_hold_on_what_is_long_lived_is_not_old),
+        PLANTED(a_timer_that_waits_for_its_time_is_not_old),
         PLANTED(bytes_above_the_limit_are_large),
         PLANTED(more_ancestors_than_the_limit_are_deep),
         PLANTED(a_context_with_many_children_is_reported_until_they_are_fewer),
