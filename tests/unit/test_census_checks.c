@@ -302,6 +302,13 @@ static void a_crowd_that_outgrows_its_table_is_lost_without_memory(void **state)
     }
     assert_int_equal(call, 6); /* two tables, each of which grows once */
     assert_int_equal(since(AMBIT_VERDICT_CROWDED, before).lost, call);
+    for (call = 0; call < 6; call++) { /* a single failure is enough, and takes nothing back */
+        ambit__fault_arm(AMBIT__FAULT_MEMORY, call, false);
+        assert_int_equal(ambit_verdict_check(NULL, NULL), 0);
+        (void)ambit__fault_disarm(AMBIT__FAULT_MEMORY);
+    }
+    assert_int_equal(since(AMBIT_VERDICT_CROWDED, before).returned, 0);
+    assert_int_equal(since(AMBIT_VERDICT_CROWDED, before).lost, 12);
     for (int i = 0; i < 40; i++) ambit_ctx_close(&held[i]);
 }
 #endif
