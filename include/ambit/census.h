@@ -193,7 +193,10 @@ ambit_verdict_counts ambit_verdict_counts_read(ambit_verdict_kind kind);
 int ambit_verdict_format(const ambit_verdict *verdict, char *text, size_t size);
 
 /* Starts the watcher, a thread that checks every `period_ns` (at least 1 ms) and calls the hook.
- * There is one for the process; starting it again changes period and hook.
+ * There is one for the process; starting it again changes period and hook at once. From inside the
+ * hook it does that too, and takes back a stop that the hook has asked for, but not another
+ * thread's. A child of fork() has none until it starts one, unless the hook itself has forked.
+ * Thread: any. Blocks: from outside, for a hook that has asked for a stop and still runs.
  * Returns AMBIT_OK, AMBIT_EINVALID, AMBIT_ETHREAD. */
 AMBIT_MUST_CHECK ambit_status ambit_watcher_start(int64_t period_ns, ambit_verdict_hook *hook,
                                                   void *user);
