@@ -31,7 +31,7 @@ typedef struct ambit__entry {
     AMBIT__ATOMIC(int64_t) birth_ns;        /* coarse clock */
     AMBIT__ATOMIC(uint64_t) bytes;
     AMBIT__ATOMIC(uint32_t) marks; /* AMBIT__MARK_*: set by anyone, cleared at birth */
-    uint32_t unused;
+    AMBIT__ATOMIC(uint32_t) stack; /* with AMBIT__MARK_SAMPLED: its number */
 } ambit__entry;
 
 #endif

@@ -4,6 +4,8 @@
 #include <stddef.h>
 
 #include "base/memory.h"
+#include "census/stack.h"
+#include "census/verdict.h"
 
 enum { CHUNK_BYTES = 64 * 1024, MOVED = AMBIT__CACHE_ITEMS / 2 };
 
@@ -23,39 +25,44 @@ static ambit__entry *object_at(const ambit__slab *slab, ambit__chunk *chunk, uin
     return (ambit__entry *)(void *)((char *)(chunk + 1) + (size_t)index * slab->object_bytes);
 }
 
+/* The depot is one word, and its chain whole before and after each store to it: a child of fork()
+ * that came in between finds it whole and has only to open the lock. Release keeps the link's store
+ * in front of it. */
 static void depot_push_locked(ambit__slab *slab, void *object) {
     ambit__free *free_object = object;
-    ambit__store_relaxed(&free_object->next, slab->depot);
-    slab->depot = free_object;
+    ambit__store_relaxed(&free_object->next, ambit__load_relaxed(&slab->depot));
+    ambit__store_release(&slab->depot, free_object);
 }
 
 /* Fills the stack from the depot. */
 static void take_from_depot(ambit__slab *slab, ambit__cache *cache) {
     ambit__spin_lock(&slab->lock);
-    while (cache->count < MOVED && slab->depot) {
-        ambit__free *object = slab->depot;
-        slab->depot = ambit__load_relaxed(&object->next);
+    ambit__free *object;
+    while (cache->count < MOVED && (object = ambit__load_relaxed(&slab->depot))) {
+        ambit__store_relaxed(&slab->depot, ambit__load_relaxed(&object->next));
         cache->items[cache->count++] = object;
     }
     ambit__spin_unlock(&slab->lock);
 }
 
 static void add_chunk(ambit__slab *slab, ambit__cache *cache) {
+    ambit__census_ready();
     uint32_t count = (uint32_t)((CHUNK_BYTES - sizeof(ambit__chunk)) / slab->object_bytes);
     ambit__chunk *chunk =
         ambit__allocate_zero(sizeof *chunk + (size_t)count * slab->object_bytes, 64);
     if (!chunk) return;
     chunk->count = count;
     ambit__spin_lock(&slab->lock);
+    chunk->next = ambit__load_relaxed(&slab->chunks);
+    /* Before its objects can be had, so that walks see them all. Release pairs with the acquire in
+     * ambit__slab_walk(): the chunk is zero before it is seen. */
+    ambit__store_release(&slab->chunks, chunk);
     for (uint32_t i = count; i-- > 0;) {
         if (i < MOVED)
             cache->items[cache->count++] = object_at(slab, chunk, i);
         else
             depot_push_locked(slab, object_at(slab, chunk, i));
     }
-    chunk->next = ambit__load_relaxed(&slab->chunks);
-    /* Release pairs with the acquire in ambit__slab_walk(): the chunk is zero before it is seen. */
-    ambit__store_release(&slab->chunks, chunk);
     ambit__spin_unlock(&slab->lock);
 }
 
@@ -99,4 +106,27 @@ ambit__slab *ambit__slab_of(ambit_kind kind) {
         return &ambit__slab_timer;
     }
     return NULL;
+}
+
+/* ---- What goes, and what a fork leaves ------------------------------------------------------- */
+
+void ambit__slab_gone(ambit__entry *entry) {
+    uint32_t marks = ambit__load_relaxed(&entry->marks);
+    if (marks & AMBIT__MARK_REPORTED) ambit__verdict_gone(entry);
+    if (marks & AMBIT__MARK_SAMPLED) ambit__stack_put(ambit__load_relaxed(&entry->stack));
+}
+
+/* Alone in the child. Threads that held one of these locks did not come along. */
+static void forked(void) {
+    for (int kind = 0; kind < AMBIT_KIND_COUNT; kind++)
+        ambit__store_relaxed(&ambit__slab_of((ambit_kind)kind)->lock.locked, 0);
+    ambit__stacks_forked();
+    ambit__verdict_forked();
+    ambit__watcher_forked();
+}
+
+void ambit__census_ready(void) {
+    static _Atomic(uint32_t) registered;
+    if (!ambit__load_relaxed(&registered) && !ambit__exchange_acq_rel(&registered, 1))
+        ambit__on_fork(forked);
 }

@@ -13,6 +13,7 @@
 
 #define AMBIT__MARK_LONG_LIVED (1u << 31)
 #define AMBIT__MARK_CLOSED (1u << 30)  /* a zombie */
+#define AMBIT__MARK_SAMPLED (1u << 29) /* it owns a stack */
 #define AMBIT__MARK_CLOSING (1u << 28) /* its last keeper runs the destructors */
 /* bits 0 .. AMBIT_VERDICT_KINDS - 1: reported for that verdict */
 #define AMBIT__MARK_REPORTED ((1u << AMBIT_VERDICT_KINDS) - 1)
@@ -30,6 +31,10 @@ typedef struct ambit__facts {
     uint64_t keepers; /* how many children and holds keep it */
 } ambit__facts;
 
+/* Registers the census's fork handler, once. Called by whatever has a state that a child must reset.
+ */
+void ambit__census_ready(void);
+
 /* Kinds are static; everything but the first group is zero at the start. */
 typedef struct ambit__slab {
     /* fixed */
@@ -40,7 +45,7 @@ typedef struct ambit__slab {
     /* any thread */
     _Atomic(struct ambit__chunk *) chunks; /* newest first, only ever added to */
     ambit__spin lock;
-    struct ambit__free *depot; /* under the lock */
+    _Atomic(struct ambit__free *) depot; /* written under the lock; whole at any time, for a fork */
 } ambit__slab;
 
 /* Refills the thread's stack and takes one. NULL when there is no memory. */
@@ -55,22 +60,39 @@ static inline void *ambit__slab_get(ambit__slab *slab, ambit__thread *self) {
     return ambit__slab_refill(slab, self);
 }
 
+/* One object in so many gets a stack; 0 while that is switched off. Read at each birth, and so in a
+ * cache line of its own. */
+extern struct ambit__sampling {
+    _Atomic(uint32_t) mean;
+} __attribute__((aligned(64))) ambit__sampling __attribute__((visibility("hidden")));
+/* Where the next one is, drawn with a random number: so many births are passed over. */
+uint64_t ambit__sample_skip(uint32_t mean, uint64_t random);
+/* Gives the object a stack, if it is its turn. */
+void ambit__slab_sample(ambit__entry *entry);
+
 /* The object is alive from here: the site is stored last, so that a walk that sees it sees the rest
  * (its acquire load in ambit__slab_walk pairs with this release). */
 static inline void ambit__slab_born(ambit__entry *entry, const ambit_site *site, int64_t now_ns) {
     ambit__store_relaxed(&entry->birth_ns, now_ns);
     ambit__store_relaxed(&entry->bytes, 0);
     ambit__store_relaxed(&entry->marks, 0);
+    if (ambit__unlikely(ambit__load_relaxed(&ambit__sampling.mean))) ambit__slab_sample(entry);
     ambit__store_release(&entry->site, site);
 }
 
-void ambit__slab_returned(uint32_t marks); /* counts what was reported and has now gone */
+/* For an object that goes and was reported, or has a stack. */
+void ambit__slab_gone(ambit__entry *entry);
 
 /* Gives the object back; `self` may be NULL when the thread could not be registered. */
 static inline void ambit__slab_put(ambit__slab *slab, ambit__thread *self, ambit__entry *entry) {
-    uint32_t marks = ambit__load_relaxed(&entry->marks);
-    if (ambit__unlikely(marks & AMBIT__MARK_REPORTED)) ambit__slab_returned(marks);
     ambit__store_release(&entry->site, NULL);
+    /* First the site, then the marks; a check does it the other way round, with the heavy barrier
+     * between (flush() in check.c): one of the two sees the other, so that what is reported is
+     * counted as returned, once. */
+    ambit__light_barrier();
+    if (ambit__unlikely(ambit__load_relaxed(&entry->marks) &
+                        (AMBIT__MARK_REPORTED | AMBIT__MARK_SAMPLED)))
+        ambit__slab_gone(entry);
     if (ambit__likely(self && self->caches[slab->kind].count < AMBIT__CACHE_ITEMS)) {
         ambit__cache *cache = &self->caches[slab->kind];
         cache->items[cache->count++] = entry;

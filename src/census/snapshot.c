@@ -79,19 +79,48 @@ bool ambit__census_add(ambit_census *census, const ambit_census_row *one) {
     return true;
 }
 
+const ambit_census_row *ambit__census_find(const ambit_census *census, ambit_kind kind,
+                                           const ambit_site *site) {
+    const ambit_census_row *row = &census->rows[slot_of(census, kind, site, 0)];
+    return row->count ? row : NULL;
+}
+
 struct taking {
     ambit_census *census;
     int64_t now_ns;
     bool failed;
 };
 
+/* What a sampled object's stack was at one moment of its life. */
+struct sampled {
+    uint32_t number; /* 0 if it has none */
+    ambit__stack_copy stack;
+};
+
+/* False if it has gone meanwhile. */
+static bool read_stack(const ambit__entry *entry, uint32_t marks, struct sampled *out) {
+    out->number = marks & AMBIT__MARK_SAMPLED ? ambit__load_relaxed(&entry->stack) : 0;
+    return !out->number || ambit__stack_read(out->number, &out->stack);
+}
+
+/* The same object all the time, and its stack the same: the object first, see stack.h. */
+static bool is_still(const ambit__entry *entry, const ambit_site *site, int64_t birth_ns,
+                     const struct sampled *sampled) {
+    if (ambit__load_acquire(&entry->site) != site ||
+        ambit__load_relaxed(&entry->birth_ns) != birth_ns)
+        return false;
+    return !sampled->number || (ambit__load_relaxed(&entry->stack) == sampled->number &&
+                                ambit__stack_is(sampled->number, sampled->stack.version));
+}
+
 static void count_object(ambit__slab *slab, ambit__entry *entry, void *argument) {
     struct taking *taking = argument;
+    struct sampled sampled;
     const ambit_site *site = ambit__load_acquire(&entry->site);
     if (!site || taking->failed) return; /* it went meanwhile */
-    int64_t age_ns = taking->now_ns - ambit__load_relaxed(&entry->birth_ns);
+    int64_t birth_ns = ambit__load_relaxed(&entry->birth_ns);
+    int64_t age_ns = taking->now_ns > birth_ns ? taking->now_ns - birth_ns : 0;
     uint32_t marks = ambit__load_relaxed(&entry->marks);
-    if (age_ns < 0) age_ns = 0;
     ambit_census_row one = {
         .kind = slab->kind,
         .site = site,
@@ -102,7 +131,11 @@ static void count_object(ambit__slab *slab, ambit__entry *entry, void *argument)
         .long_lived = (marks & AMBIT__MARK_LONG_LIVED) != 0,
         .oldest_ns = age_ns,
     };
-    if (!ambit__census_add(taking->census, &one)) taking->failed = true;
+    /* Another by now, and the two mixed: neither was there all the time. */
+    if (!read_stack(entry, marks, &sampled) || !is_still(entry, site, birth_ns, &sampled)) return;
+    if (!ambit__census_add(taking->census, &one) ||
+        (sampled.number && !ambit__census_add_stack(taking->census, &one, &sampled.stack)))
+        taking->failed = true;
 }
 
 static int most_first(const void *left, const void *right) {
@@ -139,6 +172,7 @@ ambit_status ambit_census_take(ambit_census **out) {
         return AMBIT_EMEMORY;
     }
     ambit__census_sort(taking.census);
+    ambit__census_merge_stacks(taking.census);
     *out = taking.census;
     return AMBIT_OK;
 }
@@ -147,6 +181,7 @@ void ambit_census_free(ambit_census *census) {
     if (!census) return;
     ambit__release(census->rows, census->capacity * sizeof *census->rows,
                    _Alignof(ambit_census_row));
+    ambit__census_free_stacks(census);
     ambit__release(census, sizeof *census, _Alignof(ambit_census));
 }
 

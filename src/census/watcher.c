@@ -3,7 +3,8 @@
 
 #include "base/clock.h"
 #include "base/park.h"
-#include "census/slab.h"
+#include "base/thread.h"
+#include "census/verdict.h"
 
 static ambit__mutex life;     /* start and stop */
 static ambit__worker worker;  /* under `life` */
@@ -12,8 +13,12 @@ static ambit__mutex settings; /* the three below */
 static int64_t period_ns;
 static ambit_verdict_hook *hook;
 static void *hook_user;
-static _Atomic(uint32_t) bell; /* rung when something changed */
-static _Atomic(uint32_t) stop_wanted, watcher_thread;
+static _Atomic(uint32_t) bell;        /* rung when something changed */
+static _Atomic(uint32_t) stop_wanted; /* by another thread, which waits, holding `life` */
+static _Atomic(uint32_t) stop_asked;  /* from inside the hook */
+static _Atomic(uint32_t) watcher_thread;
+
+static bool is_watcher(void) { return ambit__load_relaxed(&watcher_thread) == ambit__thread_id(); }
 
 static void ring(void) {
     /* Release pairs with the acquire in watch(): what changed is seen. */
@@ -26,7 +31,7 @@ static void watch(void *unused) {
     ambit__store_relaxed(&watcher_thread, ambit__thread_id());
     for (;;) {
         uint32_t rung = ambit__load_acquire(&bell);
-        if (ambit__load_acquire(&stop_wanted)) break;
+        if (ambit__load_acquire(&stop_wanted) || ambit__load_relaxed(&stop_asked)) break;
         ambit__mutex_lock(&settings);
         int64_t until_ns = ambit__clock_now() + period_ns;
         ambit_verdict_hook *given_hook = hook;
@@ -39,34 +44,53 @@ static void watch(void *unused) {
     ambit__store_relaxed(&watcher_thread, 0);
 }
 
-ambit_status ambit_watcher_start(int64_t given_period_ns, ambit_verdict_hook *given_hook,
-                                 void *user) {
-    ambit_status status = AMBIT_OK;
-    if (given_period_ns < AMBIT_MILLISECOND || given_period_ns > INT64_MAX / 4 || !given_hook)
-        return AMBIT_EINVALID;
-    ambit__mutex_lock(&life);
+static void set(int64_t given_period_ns, ambit_verdict_hook *given_hook, void *user) {
     ambit__mutex_lock(&settings);
     period_ns = given_period_ns;
     hook = given_hook;
     hook_user = user;
     ambit__mutex_unlock(&settings);
-    if (worker_started && ambit__load_relaxed(&stop_wanted)) {
-        ambit__worker_join(&worker); /* it was asked to stop from inside its hook */
+}
+
+/* With `life` held. */
+static ambit_status start_thread(void) {
+    if (worker_started && ambit__load_acquire(&stop_asked)) {
+        /* Its hook has asked it to end, and may think better of it; this is final. */
+        ambit__store_release(&stop_wanted, 1);
+        ambit__worker_join(&worker);
         worker_started = false;
     }
-    if (!worker_started) {
-        ambit__store_relaxed(&stop_wanted, 0);
-        status = ambit__worker_start(&worker, "ambit-watcher", watch, NULL);
-        worker_started = !status;
+    if (worker_started) return AMBIT_OK;
+    ambit__store_relaxed(&stop_wanted, 0);
+    ambit__store_relaxed(&stop_asked, 0);
+    ambit_status status = ambit__worker_start(&worker, "ambit-watcher", watch, NULL);
+    worker_started = !status;
+    return status;
+}
+
+ambit_status ambit_watcher_start(int64_t given_period_ns, ambit_verdict_hook *given_hook,
+                                 void *user) {
+    ambit_status status = AMBIT_OK;
+    if (given_period_ns < AMBIT_MILLISECOND || given_period_ns > INT64_MAX / 4 || !given_hook)
+        return AMBIT_EINVALID;
+    ambit__census_ready();
+    if (is_watcher()) {
+        /* From inside the hook, so it runs. Without `life`, whose holder may be waiting for us. */
+        set(given_period_ns, given_hook, user);
+        ambit__store_relaxed(&stop_asked, 0);
+        return AMBIT_OK;
     }
+    ambit__mutex_lock(&life);
+    set(given_period_ns, given_hook, user);
+    status = start_thread();
     ambit__mutex_unlock(&life);
     ring();
     return status;
 }
 
 void ambit_watcher_stop(void) {
-    if (ambit__load_relaxed(&watcher_thread) == ambit__thread_id()) {
-        ambit__store_release(&stop_wanted, 1);
+    if (is_watcher()) {
+        ambit__store_release(&stop_asked, 1);
         return;
     }
     ambit__mutex_lock(&life);
@@ -77,4 +101,13 @@ void ambit_watcher_stop(void) {
         worker_started = false;
     }
     ambit__mutex_unlock(&life);
+}
+
+/* There is no watcher in the child, unless its hook has forked. */
+void ambit__watcher_forked(void) {
+    ambit__store_relaxed(&settings.state, 0);
+    ambit__store_relaxed(&life.state, 0);
+    if (is_watcher()) return;
+    worker_started = false;
+    ambit__store_relaxed(&watcher_thread, 0);
 }

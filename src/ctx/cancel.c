@@ -12,6 +12,8 @@
  * change. */
 #include "ctx/ctx.h"
 
+#include "census/verdict.h"
+
 static ambit_cause deadline_cause(const ambit_ctx *ctx) {
     /* The site is that of the outermost context with this deadline: there it was chosen. */
     const ambit_ctx *chosen = ctx;
@@ -148,10 +150,13 @@ static void deliver_callback(ambit_ctx *ctx, ambit__list *list, ambit_cancel *no
     ambit__store_relaxed(&node->state, AMBIT__NODE_RUNNING);
     node->thread = ambit__load_relaxed(&ctx->deliverer) & ~AMBIT__AWAITED;
     ambit__spin_unlock(&list->lock);
-    ambit__store_relaxed(&ctx->callback_site, node->site);
-    ambit__store_relaxed(&ctx->callback_since_ns, ambit__clock_coarse());
+    const ambit_site *site = node->site; /* the callback may free the node */
+    int64_t began_ns = ambit__clock_coarse();
+    ambit__store_relaxed(&ctx->callback_site, site);
+    ambit__store_relaxed(&ctx->callback_since_ns, began_ns);
     bool stays = ambit__cancel_run(node);
     ambit__store_relaxed(&ctx->callback_since_ns, 0);
+    ambit__verdict_callback_ended(ambit__ctx_entry(ctx), site, began_ns);
     ambit__spin_lock(&list->lock);
     if (stays && ambit__cancel_done_locked(node)) {
         ambit__spin_unlock(&list->lock);

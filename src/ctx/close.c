@@ -124,7 +124,8 @@ static void check_close(const ambit_ctx *ctx, const ambit_site *site) {
 
 static void close_shared(ambit_ctx *ctx, const ambit_site *site) {
     ambit__store_relaxed(&ctx->closed_ns, ambit__clock_coarse());
-    ambit__or_relaxed(&ambit__ctx_entry(ctx)->marks, AMBIT__MARK_CLOSED);
+    /* Release pairs with the acquire in the check's judge(): what is marked has its time. */
+    (void)ambit__or_acq_rel(&ambit__ctx_entry(ctx)->marks, AMBIT__MARK_CLOSED);
     ambit_cause cause = {AMBIT_CANCELLED, "closed", site, 0};
     /* The coarse clock may be before a deadline, its own or a child's, that has passed. It will do
      * if there is none, and for what has ended already. */
