@@ -299,10 +299,12 @@ static void *hold_and_register(void *argument) {
     for (int i = 0; i < NODES; i++) {
         ambit_status status = ambit_ctx_on_cancel(ctx, &nodes[i], count_up, &ran[i]);
         atomic_fetch_add(status ? &meeting->ran_at_once : &meeting->registered, 1);
+        if (status) must(atomic_load(&ran[i]) == 1);
     }
     must(ambit_ctx_wait(ctx) == AMBIT_CANCELLED);
     for (int i = 0; i < NODES; i++) {
         ambit_removal removal = ambit_ctx_off_cancel(ctx, &nodes[i]);
+        must(removal != AMBIT_RUNNING_HERE);
         must(atomic_load(&ran[i]) == (removal == AMBIT_ALREADY_RAN));
     }
     must(!strcmp(ambit_ctx_cause(ctx).text, "closed"));
