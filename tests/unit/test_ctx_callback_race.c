@@ -287,6 +287,51 @@ static void a_registration_that_meets_a_cancel_is_never_lost_or_doubled(void **s
     assert_int_not_equal(registered, 0);
 }
 
+/* The same with a close, beside threads that hold: close returns when no callback runs any more. */
+static void *hold_and_register(void *argument) {
+    struct meeting *meeting = argument;
+    ambit_hold *hold = hold_of(meeting->ctx);
+    ambit_ctx *ctx = ambit_hold_ctx(hold);
+    ambit_cancel nodes[NODES] = {0};
+    _Atomic(int) ran[NODES] = {0};
+    pthread_barrier_wait(&meeting->together); /* all hold it */
+    pthread_barrier_wait(&meeting->together);
+    for (int i = 0; i < NODES; i++) {
+        ambit_status status = ambit_ctx_on_cancel(ctx, &nodes[i], count_up, &ran[i]);
+        atomic_fetch_add(status ? &meeting->ran_at_once : &meeting->registered, 1);
+        if (status) must(atomic_load(&ran[i]) == 1);
+    }
+    must(ambit_ctx_wait(ctx) == AMBIT_CANCELLED);
+    for (int i = 0; i < NODES; i++) {
+        ambit_removal removal = ambit_ctx_off_cancel(ctx, &nodes[i]);
+        must(removal != AMBIT_RUNNING_HERE);
+        must(atomic_load(&ran[i]) == (removal == AMBIT_ALREADY_RAN));
+    }
+    must(!strcmp(ambit_ctx_cause(ctx).text, "closed"));
+    ambit_ctx_drop(&hold);
+    return NULL;
+}
+static void a_registration_that_meets_a_close_is_never_lost_or_doubled(void **state) {
+    (void)state;
+    int registered = 0, at_once = 0;
+    for (int round = 0; round < ROUNDS; round++) {
+        struct meeting meeting = {.ctx = open_child(ambit_background())};
+        pthread_t threads[THREADS];
+        ambit_ctx *owned = meeting.ctx;
+        pthread_barrier_init(&meeting.together, NULL, THREADS + 1);
+        for (int i = 0; i < THREADS; i++) threads[i] = start(hold_and_register, &meeting);
+        pthread_barrier_wait(&meeting.together);
+        pthread_barrier_wait(&meeting.together);
+        ambit_ctx_close(&owned);
+        for (int i = 0; i < THREADS; i++) join(threads[i]);
+        registered += atomic_load(&meeting.registered);
+        at_once += atomic_load(&meeting.ran_at_once);
+        pthread_barrier_destroy(&meeting.together);
+    }
+    assert_int_not_equal(registered, 0); /* else they did not meet */
+    assert_int_not_equal(at_once, 0);
+}
+
 static void *register_and_take_back(void *argument) {
     struct meeting *meeting = argument;
     pthread_barrier_wait(&meeting->together);
@@ -374,6 +419,7 @@ static const struct CMUnitTest tests[] = {
     CASE(a_slow_callback_is_a_verdict_that_names_its_line),
     CASE(a_registration_that_meets_a_cancel_runs_once_or_is_taken_back),
     CASE(a_registration_that_meets_a_cancel_is_never_lost_or_doubled),
+    CASE(a_registration_that_meets_a_close_is_never_lost_or_doubled),
     CASE(what_off_cancel_says_is_what_happened),
     CASE(of_two_that_remove_each_other_one_runs_whoever_cancels),
 };
