@@ -55,9 +55,12 @@ bool ambit__ctx_disarm(ambit_ctx *ctx) {
     return ambit__timer_node_disarm(&ctx->timer) == AMBIT_FIRING_HERE;
 }
 
+/* Not if one that it is linked below ends as early. */
 static bool needs_timer(const ambit_ctx *ctx) {
     int64_t deadline_ns = ambit__ctx_deadline(ctx);
-    if (deadline_ns == AMBIT_NEVER) return false;
+    const ambit_ctx *second = ambit__load_relaxed(&ctx->second);
+    if (!ambit__ctx_has_deadline(ctx)) return false;
+    if (second && deadline_ns == ambit__ctx_deadline(second)) return false;
     return !ctx->head.parent || deadline_ns < ambit__ctx_deadline(ctx->head.parent);
 }
 

@@ -14,13 +14,19 @@
 
 #include "census/verdict.h"
 
+/* The next one above, on either side, that ends as early. */
+static const ambit_ctx *same_deadline(const ambit_ctx *ctx) {
+    const ambit_ctx *parent = ctx->head.parent;
+    const ambit_ctx *second = ambit__load_relaxed(&ctx->second);
+    if (parent && ambit__ctx_deadline(parent) == ambit__ctx_deadline(ctx)) return parent;
+    if (second && ambit__ctx_deadline(second) == ambit__ctx_deadline(ctx)) return second;
+    return NULL;
+}
+
 static ambit_cause deadline_cause(const ambit_ctx *ctx) {
     /* The site is that of the outermost context with this deadline: there it was chosen. */
     const ambit_ctx *chosen = ctx;
-    for (const ambit_ctx *above = ctx->head.parent;
-         above && ambit__ctx_deadline(above) == ambit__ctx_deadline(ctx);
-         above = above->head.parent)
-        chosen = above;
+    for (const ambit_ctx *above = ctx; above; above = same_deadline(above)) chosen = above;
     return (ambit_cause){AMBIT_TIMED_OUT, "deadline passed",
                          ambit__load_relaxed(&ambit__ctx_entry(chosen)->site), 0};
 }
@@ -31,6 +37,22 @@ static const ambit_ctx *nearest_ended(const ambit_ctx *ctx) {
         if (ambit__load_acquire(&ctx->head.state)) return ctx;
     }
     return NULL;
+}
+
+/* Of the ended ones above a merged context, by either side, the one that ended first. As deep as
+ * merged contexts are merged again. */
+static const ambit_ctx *first_ended(const ambit_ctx *ctx) {
+    if (ambit__likely(!ambit__ctx_is_merged(ctx))) return nearest_ended(ctx);
+    const ambit_ctx *first = NULL;
+    for (const ambit_ctx *at = ctx; at; at = at->head.parent) {
+        bool ended = ambit__load_acquire(&at->head.state);
+        /* Acquire pairs with the release in ambit_ctx_merge_at(). */
+        const ambit_ctx *second = ambit__load_acquire(&at->second);
+        const ambit_ctx *found = ended ? at : second ? first_ended(second) : NULL;
+        if (found && (!first || found->ended_ns < first->ended_ns)) first = found;
+        if (ended) break; /* what is above has been weighed when it ended */
+    }
+    return first;
 }
 
 void ambit__ctx_end_locked(ambit_ctx *ctx, const ambit_cause *cause, int64_t ended_ns) {
@@ -46,7 +68,7 @@ void ambit__ctx_end_locked(ambit_ctx *ctx, const ambit_cause *cause, int64_t end
  */
 static ambit_cause derive(const ambit_ctx *ctx, int64_t now_ns, int64_t *ended_ns) {
     int64_t deadline_ns = ambit__ctx_deadline(ctx);
-    const ambit_ctx *ended = nearest_ended(ctx);
+    const ambit_ctx *ended = first_ended(ctx);
     if (ended && (ended == ctx || ended->ended_ns < deadline_ns)) {
         *ended_ns = ended->ended_ns;
         return ended->cause;
@@ -100,13 +122,15 @@ ambit_status ambit__ctx_err_ended(const ambit_ctx *ctx) {
 }
 
 ambit_status ambit__ctx_err_deadline(const ambit_ctx *ctx) {
-    if (ambit__likely(!ambit__clock_reached(ambit__ctx_deadline(ctx)))) return AMBIT_OK;
-    return settled(ctx, ambit__ctx_deadline(ctx), true).code; /* reached: that is late enough */
+    bool reached = ambit__clock_reached(ambit__ctx_deadline(ctx));
+    if (ambit__likely(!reached && !ambit__ctx_is_merged(ctx))) return AMBIT_OK;
+    /* Reached: that is late enough. */
+    return settled(ctx, reached ? ambit__ctx_deadline(ctx) : INT64_MIN, true).code;
 }
 
 ambit_cause ambit_ctx_cause(const ambit_ctx *ctx) {
     ambit__ctx_check(ctx, "ambit_ctx_cause", NULL);
-    int64_t now_ns = ambit__ctx_deadline(ctx) == AMBIT_NEVER ? INT64_MIN : ambit__clock_now();
+    int64_t now_ns = ambit__ctx_has_deadline(ctx) ? ambit__clock_now() : INT64_MIN;
     return settled(ctx, now_ns, false);
 }
 

@@ -37,7 +37,7 @@ static void give_back(ambit_ctx *ctx, ambit__thread *self) {
     struct ambit__ctx_head *head = &ctx->head;
     if (ambit__unlikely(ambit__load_relaxed(&ctx->armed) != AMBIT__UNARMED || ctx->claimed ||
                         ambit__load_relaxed(&head->order_children) ||
-                        ambit__load_relaxed(&ctx->lists)))
+                        ambit__load_relaxed(&ctx->lists) || ambit__load_relaxed(&ctx->second)))
         scrub(ctx);
     for (ambit__block *block; ambit__unlikely((block = ctx->blocks) != NULL);) {
         ctx->blocks = block->next;
@@ -129,9 +129,8 @@ static void close_shared(ambit_ctx *ctx, const ambit_site *site) {
     ambit_cause cause = {AMBIT_CANCELLED, "closed", site, 0};
     /* The coarse clock may be before a deadline, its own or a child's, that has passed. It will do
      * if there is none, and for what has ended already. */
-    bool coarse =
-        ambit__load_relaxed(&ctx->head.state) ||
-        (ambit__ctx_deadline(ctx) == AMBIT_NEVER && ambit__load_relaxed(&ctx->keepers) == 1);
+    bool coarse = ambit__load_relaxed(&ctx->head.state) ||
+                  (!ambit__ctx_has_deadline(ctx) && ambit__load_relaxed(&ctx->keepers) == 1);
     int64_t now_ns = coarse ? ambit__load_relaxed(&ctx->closed_ns) : ambit__clock_now();
     bool here = !ambit__ctx_end(ctx, &cause, now_ns) && ambit__ctx_wait_delivered(ctx);
     here |= ambit__ctx_disarm(ctx);

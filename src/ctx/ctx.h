@@ -108,6 +108,18 @@ static inline ambit__entry *ambit__ctx_entry(const ambit_ctx *ctx) {
 static inline int64_t ambit__ctx_deadline(const ambit_ctx *ctx) {
     return ambit__load_relaxed(&ctx->head.deadline_ns);
 }
+/* Without a deadline, but merged or below a merged one: ambit_ctx_err() then takes the long way, as it
+ * does for a deadline, and that one looks at both sides. */
+#define AMBIT__MERGED_NEVER (AMBIT_NEVER - 1)
+/* In `depth`: the same, whatever the deadline. */
+#define AMBIT__DEPTH_MERGED (1u << 31)
+static inline bool ambit__ctx_is_merged(const ambit_ctx *ctx) {
+    return ambit__load_relaxed(&ctx->head.depth) & AMBIT__DEPTH_MERGED;
+}
+static inline bool ambit__ctx_has_deadline(const ambit_ctx *ctx) {
+    return ambit__ctx_deadline(ctx) <
+           (ambit__ctx_is_merged(ctx) ? AMBIT__MERGED_NEVER : AMBIT_NEVER);
+}
 static inline ambit_ctx *ambit__ctx_parent(const ambit_ctx *ctx) {
     return (ambit_ctx *)(uintptr_t)ctx->head.parent;
 }

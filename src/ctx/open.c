@@ -6,14 +6,14 @@
 
 static void inspect(const ambit__entry *entry, ambit__facts *facts) {
     const ambit_ctx *ctx = (const ambit_ctx *)(const void *)entry;
-    facts->deadline_ns = ambit__ctx_deadline(ctx);
+    facts->deadline_ns = ambit_ctx_deadline_ns(ctx);
     facts->closed_ns = ambit__load_relaxed(&ctx->closed_ns);
     facts->closed = ambit__load_relaxed(&ctx->closed_site);
     facts->keeps = ambit__load_relaxed(&ctx->head.origin);
     facts->keeps_too = ambit__load_relaxed(&ctx->second);
     facts->callback_since_ns = ambit__load_relaxed(&ctx->callback_since_ns);
     facts->callback = ambit__load_relaxed(&ctx->callback_site);
-    facts->depth = ambit__load_relaxed(&ctx->head.depth);
+    facts->depth = ambit__load_relaxed(&ctx->head.depth) & ~AMBIT__DEPTH_MERGED;
     uint64_t keepers = ambit__ctx_keepers(ctx);
     bool closed = ambit__load_relaxed(&entry->marks) & AMBIT__MARK_CLOSED;
     facts->keepers = closed || !keepers ? keepers : keepers - 1; /* without the owner */
@@ -116,28 +116,33 @@ ambit_status ambit_ctx_detach_at(ambit_ctx *origin, int64_t deadline_ns, ambit_c
 
 /* Arms the new context below both; what has ended meanwhile ends it. */
 static ambit_status join(ambit_ctx *ctx, ambit_ctx *other) {
-    ambit_status status = ambit__ctx_arm(ctx);
-    if (!status && !ambit__ctx_is_background(other)) status = ambit__ctx_arm(other);
+    ambit_status status = ambit__ctx_arm(other);
     if (status) return status;
     ambit__ctx_keep(other, ambit__thread_self());
-    ambit__store_relaxed(&ctx->second, other);
-    if (!ambit__ctx_link(other, ctx, &ctx->second_link)) {
+    /* Release pairs with the acquire in first_ended(). */
+    ambit__store_release(&ctx->second, other);
+    status = ambit__ctx_arm(ctx);
+    if (!status && !ambit__ctx_link(other, ctx, &ctx->second_link)) {
         ambit_cause cause = ambit_ctx_cause(other);
         (void)ambit__ctx_end(ctx, &cause, ambit__clock_now());
     }
-    return AMBIT_OK;
+    return status;
 }
 
 ambit_status ambit_ctx_merge_at(ambit_ctx *parent, ambit_ctx *other, ambit_ctx **out,
                                 const ambit_site *site) {
     ambit__ctx_check(parent, "ambit_ctx_merge", site);
     ambit__ctx_check(other, "ambit_ctx_merge", site);
+    bool joins = !ambit__ctx_is_background(other);
+    int64_t deadline_ns = ambit__ctx_deadline(other);
+    if (joins && deadline_ns == AMBIT_NEVER) deadline_ns = AMBIT__MERGED_NEVER;
     ambit_ctx *ctx;
-    ambit_status status =
-        open_child(parent, ambit__ctx_deadline(other), ambit__clock_coarse(), out, site);
-    if (status || ambit__ctx_is_background(other)) return status;
+    ambit_status status = open_child(parent, deadline_ns, ambit__clock_coarse(), out, site);
+    if (status || !joins) return status;
     ctx = *out;
     *out = NULL;
+    ambit__store_relaxed(&ctx->head.depth,
+                         ambit__load_relaxed(&ctx->head.depth) | AMBIT__DEPTH_MERGED);
     status = join(ctx, other);
     if (status)
         ambit_ctx_close_at(&ctx, site);
@@ -159,4 +164,6 @@ void ambit_ctx_mark_long_lived(ambit_ctx *ctx) {
     ambit__or_relaxed(&ambit__ctx_entry(ctx)->marks, AMBIT__MARK_LONG_LIVED);
 }
 
-int64_t ambit_ctx_deadline_ns(const ambit_ctx *ctx) { return ambit__ctx_deadline(ctx); }
+int64_t ambit_ctx_deadline_ns(const ambit_ctx *ctx) {
+    return ambit__ctx_has_deadline(ctx) ? ambit__ctx_deadline(ctx) : AMBIT_NEVER;
+}
