@@ -14,7 +14,6 @@
 #define AMBIT__MARK_LONG_LIVED (1u << 31)
 #define AMBIT__MARK_CLOSED (1u << 30)  /* a zombie */
 #define AMBIT__MARK_SAMPLED (1u << 29) /* it owns a stack */
-#define AMBIT__MARK_CLOSING (1u << 28) /* its last keeper runs the destructors */
 /* bits 0 .. AMBIT_VERDICT_KINDS - 1: reported for that verdict */
 #define AMBIT__MARK_REPORTED ((1u << AMBIT_VERDICT_KINDS) - 1)
 

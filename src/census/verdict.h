@@ -40,12 +40,11 @@ uint32_t ambit__verdict_take_back(ambit__entry *entry, uint32_t bits);
 /* The same for all bits of an object that is given back. */
 void ambit__verdict_gone(ambit__entry *entry);
 
-/* slow.c: a cancel callback that began at `began_ns` has ended, after its context's
- * `callback_since_ns` was set to 0. */
+/* slow.c: a cancel callback that took so long has ended, after its context's `callback_since_ns` was
+ * set to 0. */
 void ambit__slow_callback_ended(ambit__entry *entry, const ambit_site *site, int64_t took_ns);
 static inline void ambit__verdict_callback_ended(ambit__entry *entry, const ambit_site *site,
-                                                 int64_t began_ns) {
-    int64_t took_ns = ambit__clock_coarse() - began_ns;
+                                                 int64_t took_ns) {
     uint32_t bit = 1u << AMBIT_VERDICT_SLOW_CALLBACK;
     if (ambit__unlikely(
             took_ns > ambit__load_relaxed(&ambit__verdict_limits[AMBIT_VERDICT_SLOW_CALLBACK]) ||

@@ -89,8 +89,8 @@ static ambit_status arm_one(ambit_ctx *ctx) {
  * be firing: on_cancel does not block. Who frees the context waits. */
 void ambit__ctx_disarm_if_ended(ambit_ctx *ctx) {
     ambit__spin_lock(&ctx->waiting.lock);
-    bool over = ctx->claimed || ambit__load_relaxed(&ambit__ctx_entry(ctx)->marks) &
-                                    (AMBIT__MARK_CLOSED | AMBIT__MARK_CLOSING);
+    bool over = ctx->claimed || ambit__load_relaxed(&ctx->destroying) ||
+                ambit__load_relaxed(&ambit__ctx_entry(ctx)->marks) & AMBIT__MARK_CLOSED;
     ambit__spin_unlock(&ctx->waiting.lock);
     if (!over) return;
     unlink_from(ambit__ctx_parent(ctx), &ctx->link);

@@ -166,21 +166,22 @@ static ambit__list *current_list(ambit_ctx *ctx) {
     return &ambit__load_relaxed(&ctx->lists)->shard[ctx->next_list - 1].list;
 }
 
-/* Under the list's lock: runs the callback at its head, which is taken out. Drops the lock and
- * takes it again. */
-static void deliver_callback(ambit_ctx *ctx, ambit__list *list, ambit_cancel *node)
+/* Under the list's lock: runs the callback at its head, which is taken out, at `*now_ns`, and reads
+ * the clock when it is through. Drops the lock and takes it again. */
+static void deliver_callback(ambit_ctx *ctx, ambit__list *list, ambit_cancel *node, int64_t *now_ns)
     AMBIT__REQUIRES(&list->lock) {
     ambit__list_remove(list, node);
     ambit__store_relaxed(&node->state, AMBIT__NODE_RUNNING);
     node->thread = ambit__load_relaxed(&ctx->deliverer) & ~AMBIT__AWAITED;
     ambit__spin_unlock(&list->lock);
     const ambit_site *site = node->site; /* the callback may free the node */
-    int64_t began_ns = ambit__clock_coarse();
+    int64_t began_ns = *now_ns;
     ambit__store_relaxed(&ctx->callback_site, site);
     ambit__store_relaxed(&ctx->callback_since_ns, began_ns);
     bool stays = ambit__cancel_run(node);
     ambit__store_relaxed(&ctx->callback_since_ns, 0);
-    ambit__verdict_callback_ended(ambit__ctx_entry(ctx), site, began_ns);
+    *now_ns = ambit__clock_coarse();
+    ambit__verdict_callback_ended(ambit__ctx_entry(ctx), site, *now_ns - began_ns);
     ambit__spin_lock(&list->lock);
     if (stays && ambit__cancel_done_locked(node)) {
         ambit__spin_unlock(&list->lock);
@@ -194,6 +195,13 @@ static void deliver_callback(ambit_ctx *ctx, ambit__list *list, ambit_cancel *no
 static ambit_ctx *claim_child(ambit_ctx *ctx, ambit__list *list,
                               ambit_cancel *link) AMBIT__UNCHECKED {
     ambit_ctx *child = link->ctx;
+    /* In a wide tree every child is far away: have the next one come while this one is told. */
+    if (link->next) {
+        uintptr_t next = (uintptr_t)link->next - offsetof(ambit_ctx, link);
+        __builtin_prefetch((const void *)next, 1);
+        __builtin_prefetch((const void *)(next + offsetof(ambit_ctx, waiting)), 1);
+        __builtin_prefetch(link->next, 1);
+    }
     ambit__list_remove(list, link);
     ambit__spin_lock(&child->waiting.lock);
     bool claimed = child->claimed;
@@ -248,10 +256,11 @@ static void deliver_and_unlock(ambit_ctx *top) AMBIT__UNCHECKED {
     top->next_work = NULL;
     ambit_ctx *ctx = top;
     ambit__list *list = begin(ctx);
+    int64_t now_ns = ambit__clock_coarse(); /* one reading for each callback: its end */
     while (ctx) {
         ambit_cancel *node = list->first;
         if (node && node->run) {
-            deliver_callback(ctx, list, node);
+            deliver_callback(ctx, list, node, &now_ns);
             continue;
         }
         if (node) {
@@ -288,6 +297,13 @@ bool ambit__ctx_end(ambit_ctx *ctx, const ambit_cause *cause, int64_t now_ns) AM
         return true;
     }
     bool delivered = !ambit__load_relaxed(&ctx->deliverer);
+    ambit__spin_unlock(&ctx->waiting.lock);
+    return delivered;
+}
+
+bool ambit__ctx_is_delivered(ambit_ctx *ctx) {
+    ambit__spin_lock(&ctx->waiting.lock);
+    bool delivered = ctx->claimed && !ambit__load_relaxed(&ctx->deliverer);
     ambit__spin_unlock(&ctx->waiting.lock);
     return delivered;
 }

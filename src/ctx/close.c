@@ -10,14 +10,15 @@
 
 /* Ended first, so that the destructors find it so. */
 static void run_deferred(ambit_ctx *ctx) {
-    ambit__or_relaxed(&ambit__ctx_entry(ctx)->marks, AMBIT__MARK_CLOSING);
-    if (!ambit_ctx_cause(ctx).code) { /* else it, an ancestor or the deadline came first */
+    ambit__store_relaxed(&ctx->destroying, true);
+    if (!ambit_ctx_err(ctx)) { /* else it, an ancestor or the deadline came first */
         /* Nobody else knows it. A child that a destructor opens takes this cause, whatever its
          * deadline. */
         ambit_cause cause = {AMBIT_CANCELLED, "closed", ambit__load_relaxed(&ctx->closed_site), 0};
         ambit__ctx_end_locked(ctx, &cause, INT64_MIN);
     }
     ambit__ctx_run_deferred(ctx);
+    ambit__store_relaxed(&ctx->destroying, false);
 }
 
 /* What few contexts have. */
@@ -101,6 +102,17 @@ static void free_chain(ambit_ctx *ctx, ambit__thread *self) {
     }
 }
 
+/* The same for the most frequent case, in a few instructions. */
+static void free_alone(ambit_ctx *ctx, ambit__thread *self) {
+    if (ambit__load_relaxed(&ctx->head.deferred_bytes) || ambit__load_relaxed(&ctx->second)) {
+        free_chain(ctx, self);
+        return;
+    }
+    ambit_ctx *origin = ambit__load_relaxed(&ctx->head.origin);
+    give_back(ctx, self);
+    if (origin && leave_origin(origin, self)) free_chain(origin, self);
+}
+
 void ambit__ctx_unkeep(ambit_ctx *ctx, ambit__thread *self) {
     if (!ambit__ctx_is_background(ctx) && leave_origin(ctx, self)) free_chain(ctx, self);
 }
@@ -110,8 +122,8 @@ static void check_close(const ambit_ctx *ctx, const ambit_site *site) {
     if (ambit__ctx_is_background(ctx))
         ambit__bug("ambit_ctx_close", "expected a context of the caller's, found the background",
                    site, NULL);
-    if (ambit__load_relaxed(&ambit__ctx_entry(ctx)->marks) &
-        (AMBIT__MARK_CLOSED | AMBIT__MARK_CLOSING))
+    if (ambit__load_relaxed(&ambit__ctx_entry(ctx)->marks) & AMBIT__MARK_CLOSED ||
+        ambit__load_relaxed(&ctx->destroying))
         ambit__bug("ambit_ctx_close", "expected an open context, found one closed already", site,
                    ambit__load_relaxed(&ctx->closed_site));
     for (const ambit_binding *at = ambit__innermost_binding; at; at = at->outer)
@@ -149,11 +161,15 @@ void ambit_ctx_close_at(ambit_ctx **pointer, const ambit_site *site) {
     ambit__store_relaxed(&ctx->closed_site, site);
     /* Acquire pairs with the release half of leave(): alone means that all others are done. Nobody
      * can come anew, since only a keeper can make one. */
-    if (ambit__likely(ambit__load_acquire(&ctx->keepers) == 1 &&
-                      ambit__load_relaxed(&ctx->armed) == AMBIT__UNARMED))
+    bool alone = ambit__load_acquire(&ctx->keepers) == 1;
+    if (ambit__likely(alone && ambit__load_relaxed(&ctx->armed) == AMBIT__UNARMED)) {
+        free_alone(ctx, ambit__thread_self());
+    } else if (alone && ambit__ctx_is_delivered(ctx)) {
+        (void)ambit__ctx_disarm(ctx);
         free_chain(ctx, ambit__thread_self());
-    else
+    } else {
         close_shared(ctx, site);
+    }
 }
 
 /* ---- Holds ----------------------------------------------------------------------------------- */

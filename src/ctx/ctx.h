@@ -66,8 +66,9 @@ struct ambit_ctx {
     _Atomic(uint32_t) armed;
     _Atomic(uint32_t) deliverer;
     bool claimed;
-    bool close_pending; /* closed from inside its own delivery; that thread only */
-    bool firing;        /* its own timer is calling, on that thread only */
+    bool close_pending;       /* closed from inside its own delivery; that thread only */
+    bool firing;              /* its own timer is calling, on that thread only */
+    _Atomic(bool) destroying; /* its last keeper runs the destructors */
 
     _Atomic(ambit_ctx *) second;    /* merged with */
     _Atomic(ambit__shards *) lists; /* once set, new nodes go to these lists */
@@ -197,6 +198,8 @@ void ambit__ctx_end_locked(ambit_ctx *ctx, const ambit_cause *cause, int64_t end
  * is when that happens. False if its end is still being delivered: by another thread, or by this
  * one further down its stack. */
 bool ambit__ctx_end(ambit_ctx *ctx, const ambit_cause *cause, int64_t now_ns);
+/* True if all who waited have been told, and the thread that did so has let go of it. */
+bool ambit__ctx_is_delivered(ambit_ctx *ctx);
 /* Waits until no other thread delivers; true if this thread does, further down its stack. */
 bool ambit__ctx_wait_delivered(ambit_ctx *ctx);
 /* Runs the node's callback now; it is RUNNING on this thread and in no list. False if it has freed

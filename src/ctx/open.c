@@ -46,8 +46,8 @@ void ambit__ctx_check_failed(const ambit_ctx *ctx, const char *function, const a
 
 /* A child of `origin` that ends with `parent`, which is the same or the background. What is not
  * written here is as give_back() and a new chunk leave it. */
-static ambit_ctx *fresh(ambit_ctx *parent, ambit_ctx *origin, int64_t deadline_ns, int64_t now_ns,
-                        const ambit_site *site) {
+static inline ambit_ctx *fresh(ambit_ctx *parent, ambit_ctx *origin, int64_t deadline_ns,
+                               int64_t now_ns, const ambit_site *site) {
     ambit__thread *self = ambit__thread_self();
     ambit_ctx *ctx = self ? ambit__slab_get(&ambit__slab_ctx, self) : NULL;
     if (ambit__unlikely(!ctx)) return NULL;
@@ -68,8 +68,8 @@ static ambit_ctx *fresh(ambit_ctx *parent, ambit_ctx *origin, int64_t deadline_n
     return ctx;
 }
 
-static ambit_status open_child(ambit_ctx *parent, int64_t deadline_ns, int64_t now_ns,
-                               ambit_ctx **out, const ambit_site *site) {
+static inline ambit_status open_child(ambit_ctx *parent, int64_t deadline_ns, int64_t now_ns,
+                                      ambit_ctx **out, const ambit_site *site) {
     *out = NULL;
     ambit_ctx *ctx = fresh(parent, parent, deadline_ns, now_ns, site);
     if (ambit__unlikely(!ctx)) return AMBIT_EMEMORY;

@@ -127,27 +127,36 @@ static bool push_deferred(ambit_ctx *ctx, void (*run)(void *), void *argument) {
     return true;
 }
 
-/* The newest destructor, taken out; false if there is none. */
-static bool pop_deferred(ambit_ctx *ctx, ambit__deferred *deferred) {
+/* Goes back to what was filled before; false if that is all. */
+static bool leave_block(ambit_ctx *ctx) {
     struct ambit__ctx_head *head = &ctx->head;
-    while (head->free_end == head->block_top) {
-        ambit__block *block = ctx->filling;
-        if (!block) return false;
-        ctx->filling = block->below;
-        head->free_bytes = block->free_bytes;
-        head->free_end = block->free_end;
-        head->block_top = block->block_top;
-    }
-    *deferred = *(ambit__deferred *)(void *)head->free_end;
-    head->free_end += sizeof *deferred;
-    ambit__store_relaxed(&head->deferred_bytes,
-                         ambit__load_relaxed(&head->deferred_bytes) - sizeof *deferred);
+    ambit__block *block = ctx->filling;
+    if (!block) return false;
+    ctx->filling = block->below;
+    head->free_bytes = block->free_bytes;
+    head->free_end = block->free_end;
+    head->block_top = block->block_top;
     return true;
 }
 
+/* Runs those of this block, each taken out first, until none is left or one has deferred more. */
+static void run_block(ambit_ctx *ctx) {
+    struct ambit__ctx_head *head = &ctx->head;
+    unsigned char *at = head->free_end;
+    size_t bytes = ambit__load_relaxed(&head->deferred_bytes);
+    while (at != head->block_top) {
+        ambit__deferred deferred = *(ambit__deferred *)(void *)at;
+        head->free_end = at += sizeof deferred;
+        ambit__store_relaxed(&head->deferred_bytes, bytes -= sizeof deferred);
+        deferred.run(deferred.argument);
+        if (ambit__unlikely(head->free_end != at)) return;
+    }
+}
+
 void ambit__ctx_run_deferred(ambit_ctx *ctx) {
-    /* Taken out first, since it may defer more. */
-    for (ambit__deferred deferred; pop_deferred(ctx, &deferred);) deferred.run(deferred.argument);
+    do {
+        while (ctx->head.free_end != ctx->head.block_top) run_block(ctx);
+    } while (leave_block(ctx));
 }
 
 ambit_status ambit_ctx_own_pointer(ambit_ctx *ctx, const ambit_key *key, void *value, size_t bytes,
