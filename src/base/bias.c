@@ -5,7 +5,7 @@ enum { NO, YES, ALWAYS };
 void ambit__bias_init(ambit__bias *bias) {
     ambit__store_relaxed(&bias->inside, 0);
     ambit__store_relaxed(&bias->visited, ambit__heavy_barrier_works() ? NO : ALWAYS);
-    ambit__store_relaxed(&bias->lock.locked, 0);
+    ambit__spin_reset(&bias->lock);
 }
 
 AMBIT__UNCHECKED void ambit__bias_lock_visitor(ambit__bias *bias) {

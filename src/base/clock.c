@@ -11,7 +11,7 @@
  * wait for a writer that did not come along. */
 typedef int64_t now_function(void *user);
 enum { CUSTOM = 1, WRITING = 2, NEXT = 4 };
-static ambit__spin setting;
+static ambit__spin setting = {AMBIT__RANKED(AMBIT__RANK_CLOCK)};
 static _Atomic(now_function *) custom_now;
 static _Atomic(void *) custom_user;
 _Atomic(uint32_t) ambit__clock_version;

@@ -70,12 +70,15 @@ AMBIT__UNCHECKED void ambit__spin_wait(ambit__spin *lock) {
 
 AMBIT__UNCHECKED void ambit__mutex_lock(ambit__mutex *mutex) {
     uint32_t state = 0;
+    ambit__rank_wants(mutex->rank);
     /* Acquire, here and below, pairs with the release in ambit__mutex_unlock(). */
-    if (ambit__swap_acquire(&mutex->state, &state, 1)) return;
-    while (ambit__exchange_acquire(&mutex->state, 2))
-        ambit__park_until(&mutex->state, 2, AMBIT_NEVER);
+    if (!ambit__swap_acquire(&mutex->state, &state, 1))
+        while (ambit__exchange_acquire(&mutex->state, 2))
+            ambit__park_until(&mutex->state, 2, AMBIT_NEVER);
+    ambit__rank_took(mutex->rank);
 }
 
 AMBIT__UNCHECKED void ambit__mutex_unlock(ambit__mutex *mutex) {
+    ambit__rank_gave(mutex->rank);
     if (ambit__exchange_release(&mutex->state, 0) == 2) ambit__unpark(&mutex->state, 1);
 }

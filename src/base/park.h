@@ -4,6 +4,7 @@
 
 #include "ambit/clock.h"
 #include "base/atomic.h"
+#include "base/rank.h"
 
 /* Lock annotations, checked by clang. */
 #ifdef __clang__
@@ -38,6 +39,9 @@ void ambit__backoff(unsigned attempt);
  * locked instruction. Zero is unlocked. */
 typedef struct AMBIT__CAPABILITY ambit__spin {
     _Atomic(uint32_t) locked;
+#ifdef AMBIT_TESTING
+    ambit__rank rank;
+#endif
 } ambit__spin;
 
 void ambit__spin_wait(ambit__spin *lock);
@@ -46,21 +50,31 @@ static inline void ambit__spin_lock(ambit__spin *lock) AMBIT__ACQUIRES(lock);
 static inline void ambit__spin_unlock(ambit__spin *lock) AMBIT__RELEASES(lock);
 
 AMBIT__UNCHECKED static inline void ambit__spin_lock(ambit__spin *lock) {
+    ambit__rank_wants(lock->rank);
     /* Acquire pairs with the release in ambit__spin_unlock. */
     if (ambit__unlikely(ambit__exchange_acquire(&lock->locked, 1))) ambit__spin_wait(lock);
+    ambit__rank_took(lock->rank);
 }
 AMBIT__UNCHECKED static inline void ambit__spin_unlock(ambit__spin *lock) {
+    ambit__rank_gave(lock->rank);
     ambit__store_release(&lock->locked, 0);
 }
 /* True if it was free, and then it is locked. */
 AMBIT__UNCHECKED static inline bool ambit__spin_try(ambit__spin *lock) {
-    return !ambit__exchange_acquire(&lock->locked, 1);
+    if (ambit__exchange_acquire(&lock->locked, 1)) return false;
+    ambit__rank_took(lock->rank);
+    return true;
 }
+/* Opens it whoever has it: in a child of fork(), where that thread is not. */
+static inline void ambit__spin_reset(ambit__spin *lock) { ambit__store_relaxed(&lock->locked, 0); }
 
 /* A mutex that parks (Drepper, "Futexes are tricky", the third one: 0 free, 1 locked, 2 contended).
  */
 typedef struct AMBIT__CAPABILITY ambit__mutex {
     _Atomic(uint32_t) state;
+#ifdef AMBIT_TESTING
+    ambit__rank rank;
+#endif
 } ambit__mutex;
 
 void ambit__mutex_lock(ambit__mutex *mutex) AMBIT__ACQUIRES(mutex);

@@ -56,7 +56,7 @@ static char grace;
 static pthread_rwlock_t gate = GATE;
 
 /* Under `starting`; `running` is also read without. */
-static ambit__mutex starting;
+static ambit__mutex starting = {AMBIT__RANKED(AMBIT__RANK_RCU)};
 static _Atomic(bool) running;
 static bool fork_handled AMBIT__GUARDED_BY(starting);
 

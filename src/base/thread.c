@@ -23,7 +23,7 @@ _Thread_local ambit__thread *ambit__thread_record;
 static _Thread_local unsigned exit_rounds;
 static _Thread_local uint32_t thread_id;
 
-static ambit__mutex registry;
+static ambit__mutex registry = {AMBIT__RANKED(AMBIT__RANK_REGISTRY)};
 static _Atomic(ambit__thread *) records; /* newest first; only ever added to */
 static ambit__thread *free_records AMBIT__GUARDED_BY(registry);
 static uint32_t record_count AMBIT__GUARDED_BY(registry);
@@ -74,6 +74,7 @@ AMBIT__UNCHECKED static void after_fork_in_child(void) {
     ambit__mutex_unlock(&registry);
     uint32_t count = ambit__load_relaxed(&fork_hook_count);
     for (uint32_t i = 0; i < count; i++) fork_hooks[i]();
+    ambit__rank_forget();
 }
 
 /* glibc allocates for the 49th handler only; without handlers fork() is as unsafe as without us. */

@@ -22,11 +22,11 @@ struct pending {
     ambit_verdict verdict;
 };
 
-static ambit__mutex checking;
+static ambit__mutex checking = {AMBIT__RANKED(AMBIT__RANK_CHECK)};
 static _Atomic(uint32_t) checker; /* the thread that holds `checking`, 0 for none */
 
 /* Written by the checker under `lock`; `returned` by anyone under it. */
-static ambit__spin lock;
+static ambit__spin lock = {AMBIT__RANKED(AMBIT__RANK_MARKS)};
 static struct pending batch[BATCH];
 static uint32_t batch_count, batch_confirmed; /* the confirmed ones come first */
 
@@ -290,7 +290,7 @@ uint64_t ambit_verdict_check(ambit_verdict_hook *hook, void *user) {
 /* A check by a thread that did not come along is over: what it had marked and not reported is as if
  * it had not been seen. A hook that forks goes on with its check. */
 void ambit__verdict_forked(void) {
-    ambit__store_relaxed(&lock.locked, 0);
+    ambit__spin_reset(&lock);
     ambit__slow_callbacks_forked();
     if (ambit__load_relaxed(&checker) == ambit__thread_id()) return;
     for (uint32_t i = batch_confirmed; i < batch_count; i++)

@@ -119,7 +119,7 @@ void ambit__slab_gone(ambit__entry *entry) {
 /* Alone in the child. Threads that held one of these locks did not come along. */
 static void forked(void) {
     for (int kind = 0; kind < AMBIT_KIND_COUNT; kind++)
-        ambit__store_relaxed(&ambit__slab_of((ambit_kind)kind)->lock.locked, 0);
+        ambit__spin_reset(&ambit__slab_of((ambit_kind)kind)->lock);
     ambit__stacks_forked();
     ambit__verdict_forked();
     ambit__watcher_forked();

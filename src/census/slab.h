@@ -47,6 +47,8 @@ typedef struct ambit__slab {
     _Atomic(struct ambit__free *) depot; /* written under the lock; whole at any time, for a fork */
 } ambit__slab;
 
+#define AMBIT__SLAB_LOCK .lock = {AMBIT__RANKED(AMBIT__RANK_SLAB)}
+
 /* Refills the thread's stack and takes one. NULL when there is no memory. */
 void *ambit__slab_refill(ambit__slab *slab, ambit__thread *self);
 /* Makes room in the thread's stack and puts one. Cannot fail. */

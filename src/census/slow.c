@@ -10,7 +10,7 @@
 
 enum { KEPT = 64 };
 
-static ambit__spin lock;
+static ambit__spin lock = {AMBIT__RANKED(AMBIT__RANK_SLOW)};
 /* Under the lock. */
 static ambit_verdict kept[KEPT];
 static uint32_t kept_count;
@@ -52,6 +52,6 @@ void ambit__slow_callbacks_give(ambit__check *check) {
 
 /* The parent reports what was kept at the fork. */
 void ambit__slow_callbacks_forked(void) {
-    ambit__store_relaxed(&lock.locked, 0);
+    ambit__spin_reset(&lock);
     kept_count = 0;
 }

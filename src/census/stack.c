@@ -11,7 +11,7 @@ enum { CHUNK_STACKS = 256, CHUNKS = AMBIT_STACKS_MAX / CHUNK_STACKS };
 /* Fixed once set, in their order, under the lock. */
 static _Atomic(ambit__stack *) chunks[CHUNKS];
 static _Atomic(uint32_t) chunk_count;
-static ambit__spin lock;
+static ambit__spin lock = {AMBIT__RANKED(AMBIT__RANK_STACKS)};
 static _Atomic(uint32_t) first_free; /* written under the lock; whole at any time, for a fork */
 static _Atomic(uint64_t) live;       /* written under the lock */
 
@@ -103,6 +103,6 @@ bool ambit__stack_is(uint32_t number, uint32_t version) {
     return ambit__load_relaxed(&stack_of(number)->version) == version;
 }
 
-void ambit__stacks_forked(void) { ambit__store_relaxed(&lock.locked, 0); }
+void ambit__stacks_forked(void) { ambit__spin_reset(&lock); }
 
 uint64_t ambit__stacks_live(void) { return ambit__load_relaxed(&live); }

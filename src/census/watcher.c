@@ -6,10 +6,12 @@
 #include "base/thread.h"
 #include "census/verdict.h"
 
-static ambit__mutex life;     /* start and stop */
-static ambit__worker worker;  /* under `life` */
-static bool worker_started;   /* under `life`: to be joined */
-static ambit__mutex settings; /* the three below */
+/* Start and stop. */
+static ambit__mutex life = {AMBIT__RANKED(AMBIT__RANK_WATCHER)};
+static ambit__worker worker; /* under `life` */
+static bool worker_started;  /* under `life`: to be joined */
+/* The three below. */
+static ambit__mutex settings = {AMBIT__RANKED(AMBIT__RANK_WATCHER_SET)};
 static int64_t period_ns;
 static ambit_verdict_hook *hook;
 static void *hook_user;

@@ -180,8 +180,8 @@ static void inspect(const ambit__entry *entry, ambit__facts *facts) {
     facts->keeps = ambit__load_relaxed(&hold->ctx);
 }
 
-ambit__slab ambit__slab_hold = {
-    .kind = AMBIT_KIND_HOLD, .object_bytes = sizeof(struct ambit_hold), .inspect = inspect};
+ambit__slab ambit__slab_hold = {AMBIT__SLAB_LOCK, .kind = AMBIT_KIND_HOLD,
+                                .object_bytes = sizeof(struct ambit_hold), .inspect = inspect};
 _Static_assert(sizeof(struct ambit_hold) == 64, "a hold is one cache line");
 
 ambit_status ambit_ctx_hold_at(ambit_ctx *ctx, ambit_hold **out, const ambit_site *site) {

@@ -19,8 +19,8 @@ static void inspect(const ambit__entry *entry, ambit__facts *facts) {
     facts->keepers = closed || !keepers ? keepers : keepers - 1; /* without the owner */
 }
 
-ambit__slab ambit__slab_ctx = {
-    .kind = AMBIT_KIND_CTX, .object_bytes = AMBIT__CTX_BYTES, .inspect = inspect};
+ambit__slab ambit__slab_ctx = {AMBIT__SLAB_LOCK, .kind = AMBIT_KIND_CTX,
+                               .object_bytes = AMBIT__CTX_BYTES, .inspect = inspect};
 
 /* 608 bytes in eight values, rounded up, and a destructor for each. */
 _Static_assert(AMBIT__CTX_HEADER + 640 + 8 * 16 <= AMBIT__CTX_BYTES, "eight small values fit");
@@ -64,6 +64,7 @@ static inline ambit_ctx *fresh(ambit_ctx *parent, ambit_ctx *origin, int64_t dea
     head->free_end = head->block_top = (unsigned char *)ctx + AMBIT__CTX_BYTES;
     ambit__store_relaxed(&head->budget_bytes, ambit__load_relaxed(&origin->head.budget_bytes));
     ambit__store_relaxed(&ctx->keepers, 1);
+    AMBIT__RANK_SET(&ctx->waiting.lock, AMBIT__RANK_CTX);
     ambit__slab_born(&head->entry, site, now_ns);
     return ctx;
 }

@@ -6,7 +6,7 @@ enum { TURNS = 64, COLLISIONS = 8 };
 static const int64_t TURNS_WITHIN_NS = 20 * AMBIT_MILLISECOND;
 #define BIAS (UINT64_C(1) << 32)
 
-static ambit__spin free_lock;
+static ambit__spin free_lock = {AMBIT__RANKED(AMBIT__RANK_SHARDS)};
 static ambit__shards *free_shards AMBIT__GUARDED_BY(free_lock);
 
 /* ---- Coming and going ------------------------------------------------------------------------ */
@@ -37,6 +37,8 @@ static void give_shards(ambit_ctx *ctx) {
     }
     ambit__shards *block = take_block();
     if (!block) return;
+    for (unsigned i = 0; i < AMBIT__SHARDS; i++)
+        AMBIT__RANK_SET(&block->shard[i].list.lock, AMBIT__RANK_CTX);
     ambit__spin_lock(&ctx->waiting.lock);
     /* Not after its end: a deliverer, who has ended it under this lock, knows all lists. */
     bool wanted = !ambit__load_relaxed(&ctx->head.state) && !ambit__load_relaxed(&ctx->lists);

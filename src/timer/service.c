@@ -14,7 +14,8 @@
 static _Atomic(ambit__wheel *) wheels; /* newest first; only ever added to */
 static _Atomic(uint32_t) doorbell;
 _Atomic(uint32_t) ambit__timer_epoch;
-static ambit__mutex life; /* start, stop, and pushing a wheel */
+/* Start, stop, and pushing a wheel. */
+static ambit__mutex life = {AMBIT__RANKED(AMBIT__RANK_TIMER)};
 /* The service's life, changed under `life`:
  *   NONE -> RUNNING     start
  *   RUNNING -> ASKED    stop

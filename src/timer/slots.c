@@ -18,6 +18,7 @@ void ambit__wheel_init(ambit__wheel *wheel, int64_t now_ns) {
     ambit__store_relaxed(&wheel->inserted, 0);
     ambit__store_relaxed(&wheel->removed, 0);
     ambit__bias_init(&wheel->lock);
+    AMBIT__RANK_SET(&wheel->lock.lock, AMBIT__RANK_WHEEL);
 }
 
 int64_t ambit__wheel_next(const ambit__wheel *wheel) {

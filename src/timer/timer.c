@@ -17,7 +17,7 @@ static void inspect(const ambit__entry *entry, ambit__facts *facts) {
     facts->deadline_ns = AMBIT_NEVER; /* it fires by itself: being late is not its owner's fault */
 }
 
-ambit__slab ambit__slab_timer = {.kind = AMBIT_KIND_TIMER,
+ambit__slab ambit__slab_timer = {AMBIT__SLAB_LOCK, .kind = AMBIT_KIND_TIMER,
                                  .object_bytes = sizeof(struct ambit__timer_entry),
                                  .inspect = inspect};
 
