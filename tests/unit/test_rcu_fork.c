@@ -47,7 +47,7 @@ static int said_by(int (*child_does)(void)) {
     int status = 0;
     pid_t child = fork();
     if (child == 0) {
-        (void)alarm(BUILD_SANITIZED ? 40 : 15);
+        (void)alarm(BUILD_SANITIZED ? 20 : 10);
         _exit(child_does());
     }
     return waitpid(child, &status, 0) == child && WIFEXITED(status) ? WEXITSTATUS(status) : 99;
