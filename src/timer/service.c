@@ -40,10 +40,13 @@ static void ring(void) {
 
 /* ---- Firing ---------------------------------------------------------------------------------- */
 
-static void note_lateness(int64_t late_ns) {
+static void note_lateness(int64_t now_ns, int64_t deadline_ns) {
     int64_t sum_ns = ambit__load_relaxed(&lateness_sum_ns);
-    if (late_ns < 0) late_ns = 0;                                   /* a clock that stepped back */
-    if (late_ns > INT64_MAX - sum_ns) sum_ns = INT64_MAX - late_ns; /* a clock that leapt */
+    int64_t late_ns = 0; /* a clock that stepped back */
+    /* Further than there are numbers: a deadline of long ago, or a clock that leapt. */
+    if (now_ns > deadline_ns && __builtin_sub_overflow(now_ns, deadline_ns, &late_ns))
+        late_ns = INT64_MAX;
+    if (late_ns > INT64_MAX - sum_ns) sum_ns = INT64_MAX - late_ns;
     ambit__bump_relaxed(&fired_count, 1); /* one service thread at a time writes these */
     ambit__store_relaxed(&lateness_sum_ns, sum_ns + late_ns);
     if (late_ns > ambit__load_relaxed(&lateness_max_ns))
@@ -64,7 +67,7 @@ static bool fire_one(ambit__wheel *wheel) {
     ambit__store_relaxed(&node->state, AMBIT__TIMER_FIRING);
     ambit__spin_unlock(&wheel->lock);
 
-    note_lateness(ambit__clock_now() - node->deadline_ns);
+    note_lateness(ambit__clock_now(), node->deadline_ns);
     node->fire(node);
 
     ambit__spin_lock(&wheel->lock);
@@ -101,14 +104,14 @@ static bool leave(uint32_t mine) {
     return ends;
 }
 
-/* Under the wheel's lock. True if the clock may read less than it did: another was put in place, or a
- * program's own was set back while the wheel was empty. */
+/* Under the wheel's lock. Sets the wheel anew if another clock was put in place, or a program's own was
+ * set back; true then: the time to wake at may be an earlier one. */
 static bool follow_clock(ambit__wheel *wheel) {
     uint32_t changes = ambit__clock_changes();
-    if (ambit__likely(wheel->clock == changes) &&
-        ambit__likely(wheel->armed || !ambit__clock_is_custom()))
-        return false;
-    ambit__wheel_move(wheel, ambit__clock_now());
+    if (ambit__likely(wheel->clock == changes && !ambit__clock_is_custom())) return false;
+    int64_t now_ns = ambit__clock_now();
+    if (wheel->clock == changes && now_ns >= ambit__tick_ns(wheel->tick)) return false;
+    ambit__wheel_move(wheel, now_ns);
     wheel->clock = changes;
     return true;
 }

@@ -4,14 +4,23 @@
 
 enum { GROUP_BITS = 6, GROUP_MASK = AMBIT__SLOTS - 1 };
 static const int64_t TICK_NS = AMBIT_MILLISECOND;
+/* Ticks are counted from below INT64_MIN, so that none is negative: a program's clock may be. */
+static const int64_t ORIGIN = INT64_MAX / AMBIT_MILLISECOND + 2;
 
 int64_t ambit__tick_ns(int64_t tick) {
-    return tick > INT64_MAX / TICK_NS ? AMBIT_NEVER : tick * TICK_NS;
+    int64_t from_zero = tick - ORIGIN; /* ticks are not negative */
+    if (from_zero > INT64_MAX / TICK_NS) return AMBIT_NEVER;
+    return from_zero < INT64_MIN / TICK_NS ? INT64_MIN : from_zero * TICK_NS;
+}
+
+/* The tick that the time lies in. */
+static int64_t tick_at(int64_t time_ns) {
+    return ORIGIN + time_ns / TICK_NS - (time_ns % TICK_NS < 0);
 }
 
 /* The first tick that does not begin before the time: nothing fires early. */
 static int64_t tick_of(int64_t time_ns) {
-    return time_ns <= 0 ? 0 : time_ns / TICK_NS + (time_ns % TICK_NS != 0);
+    return ORIGIN + time_ns / TICK_NS + (time_ns % TICK_NS > 0);
 }
 
 static void link_init(ambit__timer_link *head) { head->next = head->previous = head; }
@@ -29,7 +38,7 @@ void ambit__wheel_init(ambit__wheel *wheel, int64_t now_ns) {
         for (int slot = 0; slot < AMBIT__SLOTS; slot++) link_init(&wheel->slots[level][slot]);
     }
     link_init(&wheel->due);
-    wheel->tick = now_ns > 0 ? now_ns / TICK_NS : 0;
+    wheel->tick = tick_at(now_ns);
     wheel->wake_tick = AMBIT__TICK_NEVER;
     wheel->armed = 0;
     ambit__store_relaxed(&wheel->lock.locked, 0);
@@ -97,7 +106,7 @@ static ambit__timer_link *empty_slots(ambit__wheel *wheel) {
 
 void ambit__wheel_move(ambit__wheel *wheel, int64_t now_ns) {
     ambit__timer_link *at = wheel->armed ? empty_slots(wheel) : NULL;
-    wheel->tick = now_ns > 0 ? now_ns / TICK_NS : 0;
+    wheel->tick = tick_at(now_ns);
     for (ambit__timer_link *next; at; at = next) {
         next = at->next;
         (void)place(wheel, (ambit__timer_node *)(void *)at);
@@ -124,7 +133,7 @@ static void open_slot(ambit__wheel *wheel, unsigned level, unsigned slot) {
 }
 
 void ambit__wheel_advance(ambit__wheel *wheel, int64_t now_ns) {
-    int64_t now = now_ns > 0 ? now_ns / TICK_NS : 0;
+    int64_t now = tick_at(now_ns);
     for (unsigned level = 0; level < AMBIT__LEVELS;) {
         if (!wheel->used[level]) {
             level++;

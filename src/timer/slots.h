@@ -1,4 +1,5 @@
-/* One wheel: eight levels of 64 slots over ticks of a millisecond, so 2^48 ticks or 8,900 years.
+/* One wheel: eight levels of 64 slots over ticks of a millisecond, so 2^48 ticks or 8,900 years, of
+ * which the times that 64 bits of nanoseconds can name, below zero as well, are 585.
  *
  * A node stands at the level of the highest group of six bits in which its tick differs from the
  * wheel's (Varghese and Lauck's hierarchical wheel, with the levels aligned). So every slot in use
