@@ -3,9 +3,9 @@
 #include <stddef.h>
 
 enum { GROUP_BITS = 6, GROUP_MASK = AMBIT__SLOTS - 1 };
-static const int64_t TICK_NS = AMBIT_MILLISECOND;
+#define TICK_NS AMBIT_MILLISECOND
 /* Ticks are counted from below INT64_MIN, so that none is negative: a program's clock may be. */
-static const int64_t ORIGIN = INT64_MAX / AMBIT_MILLISECOND + 2;
+#define ORIGIN (INT64_MAX / TICK_NS + 2)
 
 int64_t ambit__tick_ns(int64_t tick) {
     int64_t from_zero = tick - ORIGIN; /* ticks are not negative */
