@@ -215,6 +215,7 @@ static void synchronize_waits_for_a_section_that_is_open(void **state) {
 
 static void callback_waits_for_a_section_that_is_open(void **state) {
     (void)state;
+    ambit__rcu_barrier(); /* the calls of earlier cases */
     pthread_t reader = open_reader();
     atomic_store(&calls, 0);
     call_counted();
