@@ -32,6 +32,8 @@ static void (*exit_hooks[HOOKS])(ambit__thread *);
 static _Atomic(uint32_t) exit_hook_count;
 static void (*fork_hooks[HOOKS])(void);
 static _Atomic(uint32_t) fork_hook_count;
+static ambit__spin *fork_locks[HOOKS] AMBIT__GUARDED_BY(registry);
+static uint32_t fork_lock_count AMBIT__GUARDED_BY(registry);
 static pthread_key_t exit_key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static bool key_made;
@@ -60,8 +62,14 @@ static void thread_ends(void *record) {
     give_back(record);
 }
 
-AMBIT__UNCHECKED static void before_fork(void) { ambit__mutex_lock(&registry); }
-AMBIT__UNCHECKED static void after_fork_in_parent(void) { ambit__mutex_unlock(&registry); }
+AMBIT__UNCHECKED static void before_fork(void) {
+    ambit__mutex_lock(&registry);
+    for (uint32_t i = 0; i < fork_lock_count; i++) ambit__spin_lock(fork_locks[i]);
+}
+AMBIT__UNCHECKED static void after_fork_in_parent(void) {
+    for (uint32_t i = 0; i < fork_lock_count; i++) ambit__spin_unlock(fork_locks[i]);
+    ambit__mutex_unlock(&registry);
+}
 
 AMBIT__UNCHECKED static void after_fork_in_child(void) {
     /* Alone: nobody else reads or writes any of this. */
@@ -69,7 +77,7 @@ AMBIT__UNCHECKED static void after_fork_in_child(void) {
     spare_id = (uint32_t)syscall(SYS_gettid);
     for (ambit__thread *at = ambit__load_relaxed(&records); at; at = at->next)
         if (at != ambit__thread_record) ambit__store_relaxed(&at->alive, 0);
-    ambit__mutex_unlock(&registry);
+    after_fork_in_parent(); /* and so does the child: it is the only one to hold them */
     uint32_t count = ambit__load_relaxed(&fork_hook_count);
     for (uint32_t i = 0; i < count; i++) fork_hooks[i]();
 }
@@ -155,6 +163,16 @@ void ambit__on_fork(void (*child)(void)) {
     }
     ambit__mutex_unlock(&registry);
     if (count == HOOKS) ambit__bug(__func__, "expected at most 8 hooks", NULL, NULL);
+}
+
+void ambit__fork_holds(ambit__spin *lock) {
+    uint32_t known = 0;
+    (void)pthread_once(&once, start);
+    ambit__mutex_lock(&registry);
+    while (known < fork_lock_count && fork_locks[known] != lock) known++;
+    if (known == fork_lock_count && known < HOOKS) fork_locks[fork_lock_count++] = lock;
+    ambit__mutex_unlock(&registry);
+    if (known == HOOKS) ambit__bug(__func__, "expected at most 8 locks", NULL, NULL);
 }
 
 /* ---- Threads of ambit's own ------------------------------------------------------------------ */

@@ -10,6 +10,7 @@
 
 #include "ambit/status.h"
 #include "base/atomic.h"
+#include "base/park.h"
 
 #define AMBIT__CACHE_KINDS 4
 #define AMBIT__CACHE_ITEMS 64
@@ -72,6 +73,10 @@ void ambit__worker_detach(ambit__worker *worker);
 
 /* Runs `child` in the child of every fork() from now on. At most 8. */
 void ambit__on_fork(void (*child)(void));
+
+/* Has every fork() from now on hold `lock`, so that the child finds what it guards whole. Idempotent.
+ * At most 8 locks. Who holds it may take no other lock, and must not call this. */
+void ambit__fork_holds(ambit__spin *lock);
 
 /* A barrier on every running thread of the process, so that the others need only a compiler barrier
  * (membarrier(2), private expedited). False where the kernel has none: then nothing was ordered. */

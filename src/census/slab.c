@@ -61,6 +61,8 @@ static void add_chunk(ambit__slab *slab, ambit__cache *cache) {
 
 void *ambit__slab_refill(ambit__slab *slab, ambit__thread *self) {
     ambit__cache *cache = &self->caches[slab->kind];
+    /* Before anyone takes the lock: relaxed, since who sees a chunk comes after that. */
+    if (ambit__unlikely(!ambit__load_relaxed(&slab->chunks))) ambit__fork_holds(&slab->lock);
     take_from_depot(slab, cache);
     if (!cache->count) add_chunk(slab, cache);
     return cache->count ? cache->items[--cache->count] : NULL;

@@ -189,6 +189,55 @@ static void child_finds_the_registry_whole(void **state) {
     assert_int_equal(pthread_join(other, NULL), 0);
 }
 
+static int open_and_close(void) {
+    ambit_ctx *opened[300];
+    for (int i = 0; i < 300; i++)
+        if (ambit_ctx_open(ambit_background(), &opened[i])) return 1;
+    for (int i = 0; i < 300; i++) ambit_ctx_close(&opened[i]);
+    return 0;
+}
+static void *open_and_close_on(void *go_on) {
+    while (atomic_load((_Atomic(int) *)go_on))
+        if (open_and_close()) abort();
+    return NULL;
+}
+/* So many that they come from the slab that all threads share. */
+static void child_may_open_what_others_were_opening(void **state) {
+    (void)state;
+    static _Atomic(int) go_on = 1;
+    pthread_t others[2];
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&others[i], NULL, open_and_close_on, &go_on), 0);
+    for (int i = 0; i < 60; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            (void)alarm(20);
+            _exit(open_and_close());
+        }
+        int status = 0;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
+    }
+    atomic_store(&go_on, 0);
+    for (int i = 0; i < 2; i++) assert_int_equal(pthread_join(others[i], NULL), 0);
+}
+
+static int too_many_fork_locks(long unused) {
+    static ambit__spin locks[9];
+    (void)unused;
+    for (int round = 0; round < 2; round++) /* known ones do not count again */
+        for (int i = 0; i < 8; i++) ambit__fork_holds(&locks[i]);
+    (void)fputs("the ninth\n", stderr);
+    ambit__fork_holds(&locks[8]);
+    return 0;
+}
+static void the_ninth_fork_lock_stops(void **state) {
+    (void)state;
+    fresh_end end = fresh_run("too_many_fork_locks", 0);
+    assert_int_equal(end.signal, SIGABRT);
+    assert_non_null(strstr(end.text, "the ninth\nambit: ambit__fork_holds: expected at most 8"));
+}
+
 /* ---- The barrier ----------------------------------------------------------------------------- */
 
 static long membarrier_unregistered(long number, const long *arguments) {
@@ -281,6 +330,7 @@ int main(int count, char **arguments) {
     static const fresh_part parts[] = {
         {"fork_hooks", fork_hooks},
         {"too_many_fork_hooks", too_many_fork_hooks},
+        {"too_many_fork_locks", too_many_fork_locks},
         {NULL, NULL},
     };
     const struct CMUnitTest tests[] = {
@@ -296,6 +346,8 @@ int main(int count, char **arguments) {
         cmocka_unit_test(hooks_run_in_the_child_of_every_fork_and_only_there),
         cmocka_unit_test(the_ninth_fork_hook_stops),
         cmocka_unit_test(child_finds_the_registry_whole),
+        cmocka_unit_test(child_may_open_what_others_were_opening),
+        cmocka_unit_test(the_ninth_fork_lock_stops),
         cmocka_unit_test(barrier_that_the_kernel_refuses_is_told),
         cmocka_unit_test(kernel_without_a_barrier_is_told),
         cmocka_unit_test(heavy_barrier_orders_the_light_side),
