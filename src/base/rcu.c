@@ -5,13 +5,15 @@
  *   read unlock   releases `grace`
  *   synchronize   acquires `grace` when it returns
  *   call          releases the head; the callback acquires the head and `grace`
+ *   callback      releases `callbacks` when it returns
+ *   barrier       acquires `callbacks` when it returns, and so what they acquired
  * Read lock acquires nothing: it would hide a pointer that was published without order. liburcu's
  * functions are called, not inlined, so that its own words stay out of the instrumented code.
  *
- * FORK. liburcu's handlers pause its worker; nothing of liburcu's guards its list of readers, so
- * every call that walks or changes that list is made under `gate` as a reader, and fork() takes it
- * as the writer: the child finds the list whole, takes the readers off it that did not come along
- * (their thread-local memory is handed to new threads by the C library), and starts a new worker.
+ * FORK. liburcu's handlers pause its worker; nothing of liburcu's guards its list of readers or its
+ * queue of callbacks, so every call that walks or changes them is made inside `gate`, which fork()
+ * closes: the child finds them whole, takes the readers off the list that did not come along (their
+ * thread-local memory is handed to new threads by the C library), and starts a new worker.
  * Order: worker paused, gate, thread registry; a callback on the worker may need the gate to end.
  */
 #define _GNU_SOURCE
@@ -38,22 +40,39 @@
 #ifdef UNDER_TSAN
 void __tsan_acquire(void *address);
 void __tsan_release(void *address);
+void __tsan_mutex_pre_lock(void *address, unsigned flags);
+void __tsan_mutex_post_lock(void *address, unsigned flags, int recursion);
+int __tsan_mutex_pre_unlock(void *address, unsigned flags);
+void __tsan_mutex_post_unlock(void *address, unsigned flags);
+#define tell_locking(address, flags) __tsan_mutex_pre_lock((address), (flags))
+#define tell_locked(address, flags) __tsan_mutex_post_lock((address), (flags), 0)
+#define tell_unlocking(address, flags) ((void)__tsan_mutex_pre_unlock((address), (flags)))
+#define tell_unlocked(address, flags) __tsan_mutex_post_unlock((address), (flags))
 #define tell_acquire(address) __tsan_acquire(address)
 #define tell_release(address) __tsan_release(address)
 #else
 #define tell_acquire(address) ((void)(address))
 #define tell_release(address) ((void)(address))
+#define tell_locking(address, flags) ((void)(address))
+#define tell_locked(address, flags) ((void)(address))
+#define tell_unlocking(address, flags) ((void)(address))
+#define tell_unlocked(address, flags) ((void)(address))
 #endif
+/* ThreadSanitizer's flags for a lock that needs no creating, taken by one or shared. */
+#define SHARED (1u << 3 | 1u)
+#define ALONE 1u
 
 _Static_assert(sizeof(struct rcu_head) <= sizeof((ambit__rcu_head *)0)->liburcu,
                "the opaque part holds liburcu's head");
 
-/* Only its address counts: what the end of a read section orders. */
-static char grace;
+/* Only their addresses count: what the end of a read section orders, and that of a callback. */
+static char grace, callbacks;
 
-/* Writers first: a fork() would starve beside threads that synchronize all the time. */
-#define GATE PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP
-static pthread_rwlock_t gate = GATE;
+/* How many are inside, and what fork() wants. Not a pthread_rwlock_t, which knows its writer by a
+ * number that the child of a fork does not have. */
+#define GATE_CLOSED (1u << 31)
+#define GATE_WANTED (1u << 30) /* a fork waits until it is empty */
+static _Atomic(uint32_t) gate;
 
 /* Under `starting`; `running` is also read without. */
 static ambit__mutex starting = {AMBIT__RANKED(AMBIT__RANK_RCU)};
@@ -70,6 +89,49 @@ static void expect(bool holds, const char *function, const char *message) {
 
 static bool in_section(void) { return registered && urcu_memb_read_ongoing() != 0; }
 
+/* ---- The gate -------------------------------------------------------------------------------- */
+
+/* `stay_out` of the bits. A short visit passes a fork that waits: it may be made by a reader for whom
+ * a synchronize waits inside, or by a thread that such a reader waits for. */
+static void enter_gate(uint32_t stay_out) {
+    tell_locking(&gate, SHARED);
+    uint32_t seen = ambit__load_relaxed(&gate);
+    for (;;) {
+        if (ambit__unlikely(seen & stay_out)) {
+            (void)ambit__park_until(&gate, seen, AMBIT_NEVER);
+            seen = ambit__load_relaxed(&gate);
+        } else if (ambit__swap_acquire(&gate, &seen, seen + 1)) { /* pairs with open_gate() */
+            break;
+        }
+    }
+    tell_locked(&gate, SHARED);
+}
+
+static void leave_gate(void) {
+    tell_unlocking(&gate, SHARED);
+    (void)ambit__sub_acq_rel(&gate, 1); /* release pairs with the acquire in close_gate() */
+    tell_unlocked(&gate, SHARED);
+}
+
+static void close_gate(void) {
+    tell_locking(&gate, ALONE);
+    for (unsigned attempt = 0;; attempt++) {
+        (void)ambit__or_relaxed(&gate, GATE_WANTED);
+        uint32_t empty = GATE_WANTED;
+        /* Acquire pairs with leave_gate(): what was done inside is in the child's memory. */
+        if (ambit__swap_acquire(&gate, &empty, GATE_CLOSED)) break;
+        ambit__backoff(attempt);
+    }
+    tell_locked(&gate, ALONE);
+}
+
+static void open_gate(void) {
+    tell_unlocking(&gate, ALONE);
+    ambit__store_release(&gate, 0); /* pairs with enter_gate(); who wants it too asks again */
+    tell_unlocked(&gate, ALONE);
+    ambit__unpark(&gate, AMBIT__ALL);
+}
+
 /* ---- Fork ------------------------------------------------------------------------------------ */
 
 static sigset_t block_signals(void) {
@@ -85,11 +147,11 @@ static void restore_signals(sigset_t old) { (void)pthread_sigmask(SIG_SETMASK, &
 static void before_fork(void) {
     expect(!in_section(), "fork", "expected no open RCU read section on this thread, found one");
     urcu_memb_call_rcu_before_fork();
-    (void)pthread_rwlock_wrlock(&gate);
+    close_gate();
 }
 
 static void after_fork_in_parent(void) {
-    (void)pthread_rwlock_unlock(&gate);
+    open_gate();
     urcu_memb_call_rcu_after_fork_parent();
 }
 
@@ -103,10 +165,8 @@ static void forget_lost_readers(void) {
 }
 
 static void after_fork_in_child(void) {
-    /* Anew: the C library knows a lock's writer by its thread id, which is another one here, and
-     * readers that were waiting did not come along. */
-    gate = (pthread_rwlock_t)GATE;
-    ambit__store_relaxed(&starting.state, 0);
+    open_gate();
+    ambit__store_relaxed(&starting.state, 0); /* who had it is not here */
     forget_lost_readers();
     sigset_t old = block_signals();
     urcu_memb_call_rcu_after_fork_child(); /* starts the worker anew */
@@ -122,10 +182,10 @@ static void thread_ends(ambit__thread *thread) {
     if (!registered) return;
     expect(!in_section(), "pthread_exit",
            "expected no open RCU read section on a thread that ends, found one");
-    (void)pthread_rwlock_rdlock(&gate);
+    enter_gate(GATE_CLOSED);
     urcu_memb_unregister_thread();
     thread->rcu_reader = NULL;
-    (void)pthread_rwlock_unlock(&gate);
+    leave_gate();
     registered = false;
 }
 
@@ -166,10 +226,10 @@ ambit_status ambit__rcu_register(void) {
     if (!self) return AMBIT_EMEMORY;
     ambit_status status = start();
     if (status) return status;
-    (void)pthread_rwlock_rdlock(&gate);
+    enter_gate(GATE_CLOSED);
     urcu_memb_register_thread();
     self->rcu_reader = &URCU_TLS(urcu_memb_reader);
-    (void)pthread_rwlock_unlock(&gate);
+    leave_gate();
     registered = true;
     return AMBIT_OK;
 }
@@ -192,9 +252,9 @@ void ambit__rcu_read_unlock(void) {
 void ambit__rcu_synchronize(void) {
     expect(!in_section(), "ambit__rcu_synchronize",
            "expected no open read section on this thread: it would wait for itself");
-    (void)pthread_rwlock_rdlock(&gate);
+    enter_gate(GATE_CLOSED | GATE_WANTED);
     urcu_memb_synchronize_rcu();
-    (void)pthread_rwlock_unlock(&gate);
+    leave_gate();
     tell_acquire(&grace);
 }
 
@@ -205,15 +265,18 @@ static void run_callback(struct rcu_head *liburcu) {
     tell_acquire(&grace);
     registered = true;
     in_callback = true;
-    head->run(head);
+    head->run(head); /* the head may be gone */
     in_callback = false;
+    tell_release(&callbacks);
 }
 
 void ambit__rcu_call(ambit__rcu_head *head, void (*run)(ambit__rcu_head *head)) {
     expect(registered, "ambit__rcu_call", "expected a registered thread");
     head->run = run;
     tell_release(head);
+    enter_gate(GATE_CLOSED);
     urcu_memb_call_rcu((struct rcu_head *)(void *)head->liburcu, run_callback);
+    leave_gate();
 }
 
 void ambit__rcu_barrier(void) {
@@ -223,5 +286,5 @@ void ambit__rcu_barrier(void) {
     /* Acquire pairs with the release in start_locked(). */
     if (!ambit__load_acquire(&running)) return; /* no call can have been made */
     urcu_memb_barrier();
-    tell_acquire(&grace);
+    tell_acquire(&callbacks);
 }

@@ -68,7 +68,8 @@ void ambit__rcu_read_unlock(void);
  * section. Blocks: for the readers. Cannot fail. */
 void ambit__rcu_synchronize(void);
 
-/* Has `run(head)` called after the same. Thread: registered. Blocks: no. Cannot fail. */
+/* Has `run(head)` called after the same. Thread: registered. Blocks: while another thread forks.
+ * Cannot fail. */
 void ambit__rcu_call(ambit__rcu_head *head, void (*run)(ambit__rcu_head *head));
 
 /* Waits until the callbacks of all calls made before have returned. Thread: any, outside of read

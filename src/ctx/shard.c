@@ -3,7 +3,7 @@
 
 /* So many turns of two threads within that time are a busy context; so many collisions as well. */
 enum { TURNS = 64, COLLISIONS = 8 };
-static const int64_t TURNS_WITHIN_NS = 20 * AMBIT_MILLISECOND;
+#define TURNS_WITHIN_NS (20 * AMBIT_MILLISECOND)
 #define BIAS (UINT64_C(1) << 32)
 
 static ambit__spin free_lock = {AMBIT__RANKED(AMBIT__RANK_SHARDS)};

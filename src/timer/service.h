@@ -25,14 +25,15 @@ static inline bool ambit__wheel_is_visited(const ambit__wheel *wheel) {
     return wheel->visits >= AMBIT__VISITS;
 }
 
-/* Under the lock. True if the clock may read less than it did: another was put in place, or a
- * program's own was set back while the wheel was empty. */
+/* Under the lock. Sets the wheel anew if another clock was put in place, or a program's own was set
+ * back; true then: the time to wake at may be an earlier one. */
 static inline bool ambit__wheel_follow_clock(ambit__wheel *wheel) {
     uint32_t changes = ambit__clock_changes();
     bool same = wheel->clock == changes;
     if (ambit__likely(same && !(changes & 3))) return false;
-    if (same && ambit__wheel_armed(wheel)) return false;
-    ambit__wheel_move(wheel, ambit__clock_now());
+    int64_t now_ns = ambit__clock_now();
+    if (same && now_ns >= ambit__tick_ns(wheel->tick)) return false;
+    ambit__wheel_move(wheel, now_ns);
     wheel->clock = changes;
     return true;
 }

@@ -1,5 +1,5 @@
-/* One wheel: eight levels of 64 slots over ticks of 2^20 ns, a little more than a millisecond: more
- * than the clock can count.
+/* One wheel: eight levels of 64 slots over ticks of 2^20 ns, a little more than a millisecond. That
+ * is more than the 585 years which 64 bits of nanoseconds can name, those below zero as well.
  *
  * A node stands at the level of the highest group of six bits in which its tick differs from the
  * wheel's (Varghese and Lauck's hierarchical wheel, with the levels aligned). So every slot in use
@@ -16,6 +16,7 @@
 #define AMBIT__SLOT_DUE (AMBIT__LEVELS * AMBIT__SLOTS)
 #define AMBIT__TICK_NEVER INT64_MAX
 #define AMBIT__TICK_BITS 20
+#define AMBIT__SIGN (UINT64_C(1) << 63)
 #define AMBIT__GROUP_BITS 6 /* of a level */
 
 typedef struct ambit__wheel {
@@ -42,16 +43,20 @@ void ambit__wheel_advance(ambit__wheel *wheel, int64_t now_ns);
 /* The next tick at which advancing does something; AMBIT__TICK_NEVER if the wheel is empty. */
 int64_t ambit__wheel_next(const ambit__wheel *wheel);
 
-/* The tick that a time lies in. */
+/* The tick that a time lies in. They are counted from INT64_MIN, so that none is negative: a program's
+ * clock may be. */
 static inline int64_t ambit__tick_at(int64_t time_ns) {
-    return time_ns > 0 ? time_ns >> AMBIT__TICK_BITS : 0;
+    return (int64_t)(((uint64_t)time_ns ^ AMBIT__SIGN) >> AMBIT__TICK_BITS);
 }
 /* The first tick that does not begin before the time: nothing fires early. */
 static inline int64_t ambit__tick_after(int64_t time_ns) {
-    return time_ns <= 0 ? 0 : ((time_ns - 1) >> AMBIT__TICK_BITS) + 1;
+    uint64_t part_ns = (uint64_t)time_ns & ((UINT64_C(1) << AMBIT__TICK_BITS) - 1);
+    return ambit__tick_at(time_ns) + (part_ns != 0);
 }
+/* When it begins. */
 static inline int64_t ambit__tick_ns(int64_t tick) {
-    return tick > INT64_MAX >> AMBIT__TICK_BITS ? AMBIT_NEVER : tick << AMBIT__TICK_BITS;
+    if (tick >= INT64_C(1) << (64 - AMBIT__TICK_BITS)) return AMBIT_NEVER;
+    return (int64_t)((uint64_t)tick << AMBIT__TICK_BITS ^ AMBIT__SIGN);
 }
 
 static inline void ambit__link_append(ambit__timer_link *head, ambit__timer_link *link) {

@@ -189,6 +189,41 @@ static void child_finds_the_registry_whole(void **state) {
     assert_int_equal(pthread_join(other, NULL), 0);
 }
 
+#if !BUILD_ASAN && !BUILD_TSAN
+static int open_and_close(void) {
+    ambit_ctx *opened[300];
+    for (int i = 0; i < 300; i++)
+        if (ambit_ctx_open(ambit_background(), &opened[i])) return 1;
+    for (int i = 0; i < 300; i++) ambit_ctx_close(&opened[i]);
+    return 0;
+}
+static void *open_and_close_on(void *go_on) {
+    while (atomic_load((_Atomic(int) *)go_on))
+        if (open_and_close()) abort();
+    return NULL;
+}
+/* So many that they come from the slab that all threads share. */
+static void child_may_open_what_others_were_opening(void **state) {
+    (void)state;
+    static _Atomic(int) go_on = 1;
+    pthread_t others[2];
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&others[i], NULL, open_and_close_on, &go_on), 0);
+    for (int i = 0; i < 60; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            (void)alarm(20);
+            _exit(open_and_close());
+        }
+        int status = 0;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
+    }
+    atomic_store(&go_on, 0);
+    for (int i = 0; i < 2; i++) assert_int_equal(pthread_join(others[i], NULL), 0);
+}
+#endif
+
 /* ---- The barrier ----------------------------------------------------------------------------- */
 
 static long membarrier_unregistered(long number, const long *arguments) {
@@ -297,6 +332,10 @@ int main(int count, char **arguments) {
         cmocka_unit_test(the_ninth_fork_hook_stops),
         cmocka_unit_test(child_finds_the_registry_whole),
         cmocka_unit_test(barrier_that_the_kernel_refuses_one_day_stops),
+#if !BUILD_ASAN &&                                                                                 \
+    !BUILD_TSAN /* their allocators may be locked by a thread that does not come along */
+        cmocka_unit_test(child_may_open_what_others_were_opening),
+#endif
         cmocka_unit_test(kernel_without_a_barrier_is_told),
         cmocka_unit_test(heavy_barrier_orders_the_light_side),
     };

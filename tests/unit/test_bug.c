@@ -50,6 +50,17 @@ static void bug_of_a_public_call_names_its_line(void **state) {
     assert_non_null(strstr(end.text, " in close_background()"));
 }
 
+static int without_anyone_to_tell(long unused) {
+    (void)unused;
+    (void)close(STDOUT_FILENO);
+    (void)close(STDERR_FILENO);
+    return without_hook(3);
+}
+static void bug_aborts_though_nobody_hears_of_it(void **state) {
+    (void)state;
+    assert_int_equal(fresh_run("without_anyone_to_tell", 0).signal, SIGABRT);
+}
+
 /* ---- The hook -------------------------------------------------------------------------------- */
 
 static void say_and_return(const ambit_bug *bug, void *user) {
@@ -123,13 +134,18 @@ static void names_without_end_are_cut_and_the_line_still_ends(void **state) {
 
 int main(int count, char **arguments) {
     static const fresh_part parts[] = {
-        {"without_hook", without_hook}, {"close_background", close_background},
-        {"hook_returns", hook_returns}, {"hook_taken_back", hook_taken_back},
-        {"long_names", long_names},     {NULL, NULL},
+        {"without_hook", without_hook},
+        {"close_background", close_background},
+        {"without_anyone_to_tell", without_anyone_to_tell},
+        {"hook_returns", hook_returns},
+        {"hook_taken_back", hook_taken_back},
+        {"long_names", long_names},
+        {NULL, NULL},
     };
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bug_without_a_hook_aborts_and_names_both_sites),
         cmocka_unit_test(bug_of_a_public_call_names_its_line),
+        cmocka_unit_test(bug_aborts_though_nobody_hears_of_it),
         cmocka_unit_test(bug_aborts_though_the_hook_returns),
         cmocka_unit_test(hook_that_was_taken_back_is_not_called),
         cmocka_unit_test(hook_may_leave_by_longjmp),

@@ -169,9 +169,50 @@ static void stats_tell_what_fired_and_how_late(void **state) {
     assert_true(after.lateness_max_ns >= before.lateness_max_ns && after.lateness_max_ns > 0);
 }
 
+static void armed_timer_is_in_the_census_and_no_other(void **state) {
+    (void)state;
+    ambit_census *with, *without;
+    ambit_timer timer = arm(in_ms(60000), count, NULL);
+    assert_ok(ambit_census_take(&with));
+    assert_int_equal(ambit_timer_disarm(timer), AMBIT_DISARMED);
+    (void)arm(in_ms(1), count, NULL);
+    assert_true(comes_to(&calls, 1));
+    ambit_timer_stop(); /* it has been given back */
+    assert_ok(ambit_census_take(&without));
+    assert_int_equal(ambit_census_count(with, AMBIT_KIND_TIMER), 1);
+    assert_int_equal(ambit_census_count(without, AMBIT_KIND_TIMER), 0);
+    ambit_census_free(with);
+    ambit_census_free(without);
+}
+
+static void count_verdict(const ambit_verdict *verdict, void *found) {
+    if (verdict->object == AMBIT_KIND_TIMER) ((int *)found)[verdict->kind]++;
+}
+/* It waits because it was told to, and that it is behind its time is not its owner's doing. */
+static void timer_is_neither_old_nor_overdue(void **state) {
+    (void)state;
+    int found[AMBIT_VERDICT_KINDS] = {0};
+    int64_t old = ambit_verdict_limit(AMBIT_VERDICT_OLD),
+            overdue = ambit_verdict_limit(AMBIT_VERDICT_OVERDUE);
+    ambit_timer timer = arm(in_ms(60000), count, NULL), late = arm(in_ms(1), count, NULL);
+    ambit_timer_stop();
+    nap_ms(50); /* more than the coarse clock lags */
+    ambit_verdict_limit_set(AMBIT_VERDICT_OLD, 0);
+    ambit_verdict_limit_set(AMBIT_VERDICT_OVERDUE, 0);
+    (void)ambit_verdict_check(count_verdict, found);
+    ambit_verdict_limit_set(AMBIT_VERDICT_OLD, old);
+    ambit_verdict_limit_set(AMBIT_VERDICT_OVERDUE, overdue);
+    (void)ambit_timer_disarm(timer);
+    (void)ambit_timer_disarm(late);
+    assert_int_equal(found[AMBIT_VERDICT_OLD], 0);
+    assert_int_equal(found[AMBIT_VERDICT_OVERDUE], 0);
+}
+
 int main(int count_of_arguments, char **arguments) {
     const struct CMUnitTest tests[] = {
         CASE(stats_tell_what_fired_and_how_late),
+        CASE(armed_timer_is_in_the_census_and_no_other),
+        CASE(timer_is_neither_old_nor_overdue),
         CASE(stopped_timers_stay_armed_until_another_is_armed),
         CASE(stop_from_inside_only_asks),
         CASE(there_is_one_thread_after_a_stop_and_an_arm_inside),
