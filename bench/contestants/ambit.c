@@ -32,6 +32,15 @@ static void open_close(bench_thread *thread, uint64_t iterations) {
     }
 }
 
+static void set_up_sampled(bench_thread *thread) {
+    set_up_root(thread);
+    BENCH_REQUIRE(!ambit_census_level_set(AMBIT_LEVEL_SAMPLED, 1000));
+}
+static void set_up_every_stack(bench_thread *thread) {
+    set_up_root(thread);
+    BENCH_REQUIRE(!ambit_census_level_set(AMBIT_LEVEL_EVERY, 1));
+}
+
 /* For --self-test: a tenth more work than is counted. */
 static void open_close_tenth_more(bench_thread *thread, uint64_t iterations) {
     open_close(thread, iterations * 11);
@@ -287,6 +296,9 @@ static const bench_row rows[] = {
     {"open-close", open_close, set_up_root, 1},
     {"open-close/again", open_close, set_up_root, 1},
     {"open-close/tenth-more", open_close_tenth_more, set_up_root, 10},
+    {"open-close-stacks", open_close, set_up_root, 1},
+    {"open-close-stacks/in-1000", open_close, set_up_sampled, 1},
+    {"open-close-stacks/every", open_close, set_up_every_stack, 1},
     {"open-close-deadline", open_close_deadline, set_up_root, 1},
     {"open-close-deadline-100k", open_close_deadline, set_up_root_and_pending, 1},
     {"own-8", own_8, set_up_root, 1},

@@ -19,12 +19,12 @@ static bool has_shards(ambit_ctx *ctx) { return ambit__load_acquire(&ctx->lists)
 
 /* Two threads that take turns under `root`: one after the other, so that it does not depend on
  * their speed. */
-typedef struct turns {
+struct turns {
     ambit_ctx *root;
     _Atomic(int) turn;
-} turns;
+};
 
-static void take_turns(turns *turns, int mine) {
+static void take_turns(struct turns *turns, int mine) {
     for (int i = 0; i < 200 && !has_shards(turns->root); i++) {
         while (ambit__load_acquire(&turns->turn) != mine && !has_shards(turns->root)) sched_yield();
         ambit_ctx *child = open_child(turns->root);
@@ -50,9 +50,9 @@ static bool open_busy(ambit_ctx **root) {
     pthread_t thread;
     ambit_clock_set(&clock);
     *root = open_child(ambit_background());
-    turns turns = {.root = *root};
-    assert_int_equal(pthread_create(&thread, NULL, other_side, &turns), 0);
-    take_turns(&turns, 0);
+    struct turns together = {.root = *root};
+    assert_int_equal(pthread_create(&thread, NULL, other_side, &together), 0);
+    take_turns(&together, 0);
     pthread_join(thread, NULL);
     ambit_clock_set(NULL);
     return has_shards(*root) || !ambit__heavy_barrier_works();
@@ -88,15 +88,15 @@ static void shards_are_used_again(void **state) {
 }
 
 enum { THREADS = 8, EACH = 100 };
-typedef struct worker {
+struct worker {
     ambit_ctx *root;
     ambit_ctx *opened[EACH];
     struct worker *closes; /* what that one has opened */
     pthread_barrier_t *all_open;
-} worker;
+};
 
 static void *open_and_close_another_s(void *argument) {
-    worker *worker = argument;
+    struct worker *worker = argument;
     for (int i = 0; i < EACH; i++) worker->opened[i] = open_child(worker->root);
     pthread_barrier_wait(worker->all_open);
     for (int i = 0; i < EACH; i++) ambit_ctx_close(&worker->closes->opened[i]);
@@ -105,7 +105,7 @@ static void *open_and_close_another_s(void *argument) {
 
 static void what_one_thread_opens_another_closes(void **state) {
     (void)state;
-    worker workers[THREADS];
+    struct worker workers[THREADS];
     pthread_t threads[THREADS];
     pthread_barrier_t all_open;
     ambit_ctx *root;
@@ -114,7 +114,7 @@ static void what_one_thread_opens_another_closes(void **state) {
     assert_ok(ambit_ctx_defer(root, note_destroyed, NULL));
     pthread_barrier_init(&all_open, NULL, THREADS + 1);
     for (int i = 0; i < THREADS; i++) {
-        workers[i] = (worker){.root = root, .closes = &workers[(i + 1) % THREADS]};
+        workers[i] = (struct worker){.root = root, .closes = &workers[(i + 1) % THREADS]};
         workers[i].all_open = &all_open;
         assert_int_equal(pthread_create(&threads[i], NULL, open_and_close_another_s, &workers[i]),
                          0);
@@ -163,9 +163,9 @@ static void callbacks_of_one_thread_run_last_first_across_the_change(void **stat
     root = open_child(ambit_background());
     for (int i = 0; i < 10; i++)
         assert_ok(ambit_ctx_on_cancel(root, &nodes[i], note_order, (void *)(intptr_t)i));
-    turns turns = {.root = root};
-    assert_int_equal(pthread_create(&thread, NULL, other_side, &turns), 0);
-    take_turns(&turns, 0);
+    struct turns together = {.root = root};
+    assert_int_equal(pthread_create(&thread, NULL, other_side, &together), 0);
+    take_turns(&together, 0);
     pthread_join(thread, NULL);
     ambit_clock_set(NULL);
     assert_true(has_shards(root) || !ambit__heavy_barrier_works());
@@ -190,9 +190,9 @@ static void an_ordered_context_stays_in_one_list(void **state) {
     ambit_clock_set(&clock);
     ambit_ctx *root = open_child(ambit_background());
     ambit_ctx_order_children(root);
-    turns turns = {.root = root};
-    assert_int_equal(pthread_create(&thread, NULL, other_side, &turns), 0);
-    take_turns(&turns, 0);
+    struct turns together = {.root = root};
+    assert_int_equal(pthread_create(&thread, NULL, other_side, &together), 0);
+    take_turns(&together, 0);
     pthread_join(thread, NULL);
     ambit_clock_set(NULL);
     assert_false(has_shards(root));
@@ -203,7 +203,7 @@ static void an_ordered_context_stays_in_one_list(void **state) {
 static void threads_beyond_the_cells_count_as_well(void **state) {
     (void)state;
     enum { MANY = AMBIT__SHARDS + 40 };
-    worker *workers = calloc(MANY, sizeof *workers);
+    struct worker *workers = calloc(MANY, sizeof *workers);
     pthread_t *threads = calloc(MANY, sizeof *threads);
     pthread_barrier_t all_open;
     pthread_attr_t small;
