@@ -125,21 +125,30 @@ AMBIT_KEY(key_7, void *);
 AMBIT_KEY(key_8, void *);
 AMBIT_KEY(key_9, void *);
 
-enum { KEYS = 10 };
-static const ambit_key *const keys[KEYS] = {&key_0.key, &key_1.key, &key_2.key, &key_3.key,
-                                            &key_4.key, &key_5.key, &key_6.key, &key_7.key,
-                                            &key_8.key, &key_9.key};
+/* The first `count` keys, each by a line of its own, as a program would. */
+#define EACH_KEY(count, what)                                                                      \
+    do {                                                                                           \
+        if ((count) > 0) what(key_0);                                                              \
+        if ((count) > 1) what(key_1);                                                              \
+        if ((count) > 2) what(key_2);                                                              \
+        if ((count) > 3) what(key_3);                                                              \
+        if ((count) > 4) what(key_4);                                                              \
+        if ((count) > 5) what(key_5);                                                              \
+        if ((count) > 6) what(key_6);                                                              \
+        if ((count) > 7) what(key_7);                                                              \
+        if ((count) > 8) what(key_8);                                                              \
+        if ((count) > 9) what(key_9);                                                              \
+    } while (0)
 
-static void put(ambit_ctx *ctx, unsigned count) {
+static inline void put(ambit_ctx *ctx, unsigned count) {
     void *value = ctx;
-    for (unsigned k = 0; k < count; k++)
-        BENCH_REQUIRE(!ambit_ctx_put_bytes(ctx, keys[k], &value, sizeof value));
+#define PUT(key) BENCH_REQUIRE(!ambit_ctx_put(ctx, &key, &value))
+    EACH_KEY(count, PUT);
 }
 
-/* Unrolled, so that each look-up names its key as a line of a program would. */
 static inline void look_up(const ambit_ctx *ctx, unsigned count) {
-#pragma GCC unroll 10
-    for (unsigned k = 0; k < count; k++) BENCH_KEEP(ambit_ctx_get_bytes(ctx, keys[k], NULL));
+#define LOOK_UP(key) BENCH_KEEP(ambit_ctx_get(ctx, &key))
+    EACH_KEY(count, LOOK_UP);
 }
 
 static void set_up_values(bench_thread *thread, unsigned count) {
@@ -287,6 +296,17 @@ static void rearm(bench_thread *thread, uint64_t iterations) {
     for (uint64_t i = 0; i < iterations; i++) {
         ambit_timer *timer = &timers[bench_random_index(thread)];
         if (i % BENCH_CLOCK_EVERY == 0) now_ns = ambit_clock_now_ns();
+        BENCH_REQUIRE(ambit_timer_reset(*timer, now_ns + TIMEOUT_NS));
+    }
+}
+
+/* The same without ambit_timer_reset(). */
+static void disarm_and_arm(bench_thread *thread, uint64_t iterations) {
+    ambit_timer *timers = thread->own;
+    int64_t now_ns = 0;
+    for (uint64_t i = 0; i < iterations; i++) {
+        ambit_timer *timer = &timers[bench_random_index(thread)];
+        if (i % BENCH_CLOCK_EVERY == 0) now_ns = ambit_clock_now_ns();
         BENCH_REQUIRE(ambit_timer_disarm(*timer) == AMBIT_DISARMED);
         arm(timer, now_ns + TIMEOUT_NS);
     }
@@ -318,6 +338,7 @@ static const bench_row rows[] = {
     {"hold-drop", hold_drop, set_up_root, 1},
     {"timer-arm-disarm", arm_disarm, set_up_pending, 1},
     {"timer-rearm", rearm, set_up_same_timeout, 1},
+    {"timer-rearm/anew", disarm_and_arm, set_up_same_timeout, 1},
     {NULL, NULL, NULL, 0}};
 
 int main(int argc, char **argv) { return bench_main(argc, argv, "ambit " AMBIT_VERSION, rows); }

@@ -174,18 +174,26 @@ AMBIT__INLINE void ambit__ctx_publish(struct ambit__ctx_head *head, const ambit_
     AMBIT__STORE_RELEASE(&head->value_count, index + 1);
 }
 
-AMBIT__INLINE ambit_status ambit__ctx_put(ambit_ctx *ctx, const ambit_key *key, const void *value,
-                                          size_t bytes, size_t alignment) {
+/* True if that was all; false: the long way knows what to do. */
+AMBIT__INLINE int ambit__ctx_put_inside(ambit_ctx *ctx, const ambit_key *key, const void *value,
+                                        size_t bytes, size_t alignment) {
     struct ambit__ctx_head *head = ambit__head_of(ctx);
     if (__builtin_expect(!ctx || !key || alignment > AMBIT__GRANULE ||
                              !ambit__ctx_is_new(head, key) || !ambit__ctx_fits(head, bytes, bytes),
                          0))
-        return ambit_ctx_put_bytes(ctx, key, value, bytes);
+        return 0;
     ambit__ctx_charge(head, bytes);
     void *copy = ambit__ctx_take(head, bytes);
-    __builtin_memcpy(copy, value, bytes);
+    if (bytes) __builtin_memcpy(copy, value, bytes);
     ambit__ctx_publish(head, key, copy, bytes);
-    return AMBIT_OK;
+    return 1;
+}
+
+AMBIT__INLINE ambit_status ambit__ctx_put(ambit_ctx *ctx, const ambit_key *key, const void *value,
+                                          size_t bytes, size_t alignment) {
+    if (__builtin_expect(ambit__ctx_put_inside(ctx, key, value, bytes, alignment), 1))
+        return AMBIT_OK;
+    return ambit_ctx_put_bytes(ctx, key, value, bytes);
 }
 
 AMBIT__INLINE ambit_status ambit__ctx_own(ambit_ctx *ctx, const ambit_key *key, void *value,
@@ -201,15 +209,19 @@ AMBIT__INLINE ambit_status ambit__ctx_own(ambit_ctx *ctx, const ambit_key *key, 
     return AMBIT_OK;
 }
 
+/* The slot if the key's hint leads to it, else NULL. */
+AMBIT__INLINE const ambit__slot *ambit__ctx_slot(const ambit_ctx *ctx, const ambit_key *key) {
+    const struct ambit__ctx_head *head = ambit__head_of(ctx);
+    /* Acquire pairs with the release in ambit__ctx_publish(). */
+    unsigned index = AMBIT__LOAD_ACQUIRE(&head->hints[ambit__key_hint(key)]) - 1u;
+    if (__builtin_expect(index < AMBIT__INLINE_SLOTS && head->slots[index].key == key, 1))
+        return &head->slots[index];
+    return NULL;
+}
+
 AMBIT__INLINE const void *ambit__ctx_get(const ambit_ctx *ctx, const ambit_key *key) {
-    if (__builtin_expect(ctx != NULL, 1)) {
-        const struct ambit__ctx_head *head = ambit__head_of(ctx);
-        /* Acquire pairs with the release in ambit__ctx_publish(). */
-        unsigned index = AMBIT__LOAD_ACQUIRE(&head->hints[ambit__key_hint(key)]) - 1u;
-        if (__builtin_expect(index < AMBIT__INLINE_SLOTS && head->slots[index].key == key, 1))
-            return head->slots[index].value;
-    }
-    return ambit_ctx_get_bytes(ctx, key, NULL);
+    const ambit__slot *slot = ctx ? ambit__ctx_slot(ctx, key) : NULL;
+    return __builtin_expect(slot != NULL, 1) ? slot->value : ambit_ctx_get_bytes(ctx, key, NULL);
 }
 
 #ifdef __cplusplus

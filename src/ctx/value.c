@@ -108,6 +108,7 @@ static ambit_status prepare(ambit_ctx *ctx, const char *function, const ambit_ke
 ambit_status ambit_ctx_put_bytes(ambit_ctx *ctx, const ambit_key *key, const void *value,
                                  size_t bytes) {
     ambit__slot *slot;
+    if (key && ambit__ctx_put_inside(ctx, key, value, bytes, key->alignment)) return AMBIT_OK;
     ambit_status status = prepare(ctx, "ambit_ctx_put", key, bytes, &slot);
     if (status) return status;
     size_t alignment = key->alignment > AMBIT__GRANULE ? key->alignment : AMBIT__GRANULE;
@@ -192,18 +193,22 @@ void *ambit__ctx_alloc(ambit_ctx *ctx, size_t bytes) {
     return memory;
 }
 
-const void *ambit_ctx_get_bytes(const ambit_ctx *ctx, const ambit_key *key, size_t *bytes) {
+static const ambit__slot *find(const ambit_ctx *ctx, const ambit_key *key) {
     if (ambit__unlikely(!key))
         ambit__bug("ambit_ctx_get", "expected a key, found NULL", NULL, NULL);
     ambit__ctx_check(ctx, "ambit_ctx_get", NULL);
     for (; ctx; ctx = ambit__load_relaxed(&ctx->head.origin)) {
         const ambit__slot *slot = find_in(ctx, key);
-        if (!slot) continue;
-        if (bytes) *bytes = slot->bytes;
-        return slot->value;
+        if (slot) return slot;
     }
-    if (bytes) *bytes = 0;
     return NULL;
+}
+
+const void *ambit_ctx_get_bytes(const ambit_ctx *ctx, const ambit_key *key, size_t *bytes) {
+    const ambit__slot *slot = ctx ? ambit__ctx_slot(ctx, key) : NULL;
+    if (ambit__unlikely(!slot)) slot = find(ctx, key);
+    if (bytes) *bytes = slot ? slot->bytes : 0;
+    return slot ? slot->value : NULL;
 }
 
 void ambit_ctx_budget_set(ambit_ctx *ctx, size_t bytes) {

@@ -81,3 +81,24 @@ void ambit__timer_node_disarm_armed(ambit__timer_node *node) {
         (void)take_locked(wheel, node, &wait);
     unlock_for_disarm(wheel, owner);
 }
+
+bool ambit__timer_reset(ambit__timer_node *node, uint64_t generation, int64_t deadline_ns) {
+    /* As in ambit__timer_disarm(). */
+    if (ambit__load_acquire(&node->state) == AMBIT__TIMER_IDLE) return false;
+    ambit__wheel *wheel = ambit__load_relaxed(&node->wheel);
+    const ambit__thread *self = ambit__thread_record;
+    bool owner = self && self->timer_wheel == wheel;
+    bool sooner = false;
+    lock_for_disarm(wheel, owner);
+    bool armed = ambit__load_relaxed(&node->state) == AMBIT__TIMER_ARMED &&
+                 ambit__load_relaxed(&node->wheel) == wheel &&
+                 node->epoch == ambit__load_relaxed(&ambit__timer_epoch) &&
+                 node->generation == generation;
+    if (ambit__likely(armed)) {
+        sooner = ambit__wheel_follow_clock(wheel);
+        sooner |= ambit__timer_reset_locked(wheel, node, deadline_ns);
+    }
+    unlock_for_disarm(wheel, owner);
+    if (ambit__unlikely(sooner)) ambit__timer_ring();
+    return armed;
+}

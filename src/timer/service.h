@@ -68,6 +68,23 @@ static inline ambit_status ambit__timer_arm(ambit__thread *self, ambit__timer_no
     return AMBIT_OK;
 }
 
+/* Under the lock, for a node that is armed in the wheel. A later time is not before the slot that it
+ * stands in, which sends it on when it is opened. True if the service has to be told. */
+static inline bool ambit__timer_reset_locked(ambit__wheel *wheel, ambit__timer_node *node,
+                                             int64_t deadline_ns) {
+    bool later = deadline_ns >= node->deadline_ns && node->slot != AMBIT__SLOT_DUE;
+    if (ambit__likely(later)) {
+        node->deadline_ns = deadline_ns;
+        return false;
+    }
+    ambit__wheel_remove(wheel, node);
+    node->deadline_ns = deadline_ns;
+    int64_t tick = ambit__wheel_insert(wheel, node);
+    bool sooner = tick < ambit__load_relaxed(&wheel->wake_tick);
+    if (sooner) ambit__store_relaxed(&wheel->wake_tick, tick);
+    return sooner;
+}
+
 /* The long ways of a disarm: by a visitor, or of what is not simply armed. */
 ambit_disarm ambit__timer_take(ambit__timer_node *node, bool any, uint64_t generation);
 
@@ -94,5 +111,8 @@ static inline ambit_disarm ambit__timer_disarm(ambit__timer_node *node, bool any
     ambit__bias_unlock_owner(&wheel->lock);
     return ambit__likely(taken) ? AMBIT_DISARMED : ambit__timer_take(node, any, generation);
 }
+
+/* Moves the node to another time if it is armed and of that generation; false if not. */
+bool ambit__timer_reset(ambit__timer_node *node, uint64_t generation, int64_t deadline_ns);
 
 #endif

@@ -60,3 +60,7 @@ ambit_disarm ambit_timer_disarm(ambit_timer timer) {
     if (found == AMBIT_DISARMED) give_back(&timer.entry->node);
     return found;
 }
+
+int ambit_timer_reset(ambit_timer timer, int64_t deadline_ns) {
+    return timer.entry && ambit__timer_reset(&timer.entry->node, timer.generation, deadline_ns);
+}
