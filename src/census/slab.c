@@ -9,10 +9,11 @@
 
 enum { CHUNK_BYTES = 64 * 1024, MOVED = AMBIT__CACHE_ITEMS / 2 };
 
+/* Two lines are fetched at once on most machines, and a timer is two. */
 typedef struct ambit__chunk {
     struct ambit__chunk *next;
     uint32_t count;
-} __attribute__((aligned(64))) ambit__chunk;
+} __attribute__((aligned(128))) ambit__chunk;
 
 /* What a free object in the depot holds behind its entry. The link is atomic because a walk that
  * saw the object alive a moment ago may be reading these bytes. */
@@ -49,7 +50,7 @@ static void add_chunk(ambit__slab *slab, ambit__cache *cache) {
     ambit__census_ready();
     uint32_t count = (uint32_t)((CHUNK_BYTES - sizeof(ambit__chunk)) / slab->object_bytes);
     ambit__chunk *chunk =
-        ambit__allocate_zero(sizeof *chunk + (size_t)count * slab->object_bytes, 64);
+        ambit__allocate_zero(sizeof *chunk + (size_t)count * slab->object_bytes, 128);
     if (!chunk) return;
     chunk->count = count;
     ambit__spin_lock(&slab->lock);

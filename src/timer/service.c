@@ -13,7 +13,7 @@
 
 static _Atomic(ambit__wheel *) wheels; /* newest first; only ever added to */
 static _Atomic(uint32_t) doorbell;
-_Atomic(uint32_t) ambit__timer_epoch;
+_Atomic(uint16_t) ambit__timer_epoch;
 /* Start, stop, and pushing a wheel. */
 static ambit__mutex life = {AMBIT__RANKED(AMBIT__RANK_TIMER)};
 /* The service's life, changed under `life`:
@@ -61,7 +61,7 @@ static bool fire_one(ambit__wheel *wheel) {
         ambit__bias_unlock_visitor(&wheel->lock, true);
         return false;
     }
-    ambit__timer_node *node = (ambit__timer_node *)(void *)link;
+    ambit__timer_node *node = ambit__timer_node_of(link);
     ambit__wheel_remove(wheel, node);
     ambit__store_relaxed(&node->thread, ambit__thread_id());
     ambit__store_relaxed(&node->state, AMBIT__TIMER_FIRING);

@@ -10,7 +10,7 @@
 
 extern _Atomic(uint32_t) ambit__timer_service __attribute__((visibility("hidden")));
 /* Of the process: one more in each child of a fork. */
-extern _Atomic(uint32_t) ambit__timer_epoch __attribute__((visibility("hidden")));
+extern _Atomic(uint16_t) ambit__timer_epoch __attribute__((visibility("hidden")));
 
 ambit_status ambit__timer_service_start(void);
 /* Has the service look at all wheels. */

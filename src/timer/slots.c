@@ -52,7 +52,7 @@ void ambit__wheel_move(ambit__wheel *wheel, int64_t now_ns) {
     wheel->tick = ambit__tick_at(now_ns);
     for (ambit__timer_link *next; at; at = next) {
         next = at->next;
-        (void)ambit__wheel_place(wheel, (ambit__timer_node *)(void *)at);
+        (void)ambit__wheel_place(wheel, ambit__timer_node_of(at));
     }
 }
 
@@ -64,7 +64,7 @@ static void open_slot(ambit__wheel *wheel, unsigned level, unsigned slot) {
     ambit__timer_link *at = head->next;
     link_init(head);
     for (ambit__timer_link *next; at != head; at = next) {
-        ambit__timer_node *node = (ambit__timer_node *)(void *)at;
+        ambit__timer_node *node = ambit__timer_node_of(at);
         next = at->next;
         if (ambit__tick_after(node->deadline_ns) <= wheel->tick) {
             node->slot = AMBIT__SLOT_DUE;
@@ -83,7 +83,7 @@ static void take_reached(ambit__wheel *wheel, int64_t now_ns) {
         if (!(wheel->used[level] >> slot & 1)) continue;
         ambit__timer_link *head = &wheel->slots[level][slot];
         for (ambit__timer_link *at = head->next, *next; at != head; at = next) {
-            ambit__timer_node *node = (ambit__timer_node *)(void *)at;
+            ambit__timer_node *node = ambit__timer_node_of(at);
             next = at->next;
             if (node->deadline_ns > now_ns) continue;
             at->previous->next = next;

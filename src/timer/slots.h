@@ -81,7 +81,7 @@ static inline int64_t ambit__wheel_place(ambit__wheel *wheel, ambit__timer_node 
     unsigned level = (63u - (unsigned)__builtin_clzll((uint64_t)tick ^ (uint64_t)wheel->tick)) /
                      AMBIT__GROUP_BITS;
     unsigned slot = (unsigned)((uint64_t)tick >> (level * AMBIT__GROUP_BITS)) % AMBIT__SLOTS;
-    node->slot = level * AMBIT__SLOTS + slot;
+    node->slot = (uint16_t)(level * AMBIT__SLOTS + slot);
     uint64_t bit = UINT64_C(1) << slot;
     if (!(wheel->used[level] & bit)) wheel->used[level] |= bit;
     ambit__link_append(&wheel->slots[level][slot], &node->link);

@@ -2,6 +2,8 @@
 #ifndef AMBIT_TIMER_WHEEL_H
 #define AMBIT_TIMER_WHEEL_H
 
+#include <stddef.h>
+
 #include "ambit/timer.h"
 #include "base/thread.h"
 
@@ -9,26 +11,30 @@ typedef struct ambit__timer_link {
     struct ambit__timer_link *next, *previous;
 } ambit__timer_link;
 
-/* Zero is an idle node. What a disarm reads comes first, so that it lies together. */
+/* Zero is an idle node. What comes first, 32 bytes, is all that a reset to a later time needs: behind
+ * a census entry it ends a cache line. */
 typedef struct ambit__timer_node {
-    /* under the lock of `wheel` */
-    ambit__timer_link link; /* first: a link is cast back to its node */
-    uint64_t generation;    /* one more each time the node becomes idle */
     /* any thread */
     _Atomic(struct ambit__wheel *) wheel; /* it stands in, or stood in last */
     _Atomic(uint32_t) state;              /* AMBIT__TIMER_* */
     /* under the lock of `wheel` */
-    uint32_t slot;  /* level * 64 + slot; AMBIT__SLOT_DUE while it waits for its turn to fire */
-    uint32_t epoch; /* of the process: a fork leaves the nodes of before behind */
-    /* any thread */
-    _Atomic(uint32_t) thread; /* ambit__thread_id() of the thread that fires it */
-    /* fixed while armed */
+    uint16_t slot;  /* level * 64 + slot; AMBIT__SLOT_DUE while it waits for its turn to fire */
+    uint16_t epoch; /* of the process: a fork leaves the nodes of before behind */
+    uint64_t generation; /* one more each time the node becomes idle */
     int64_t deadline_ns;
+    ambit__timer_link link;
+    /* fixed while armed */
     void (*fire)(struct ambit__timer_node *node); /* on the timer thread, no lock held */
     /* Read after `fire`, which may set it, and before the node becomes idle; called after that, as
      * the last touch. NULL for none. */
     void (*fired)(struct ambit__timer_node *node);
+    /* any thread */
+    _Atomic(uint32_t) thread; /* ambit__thread_id() of the thread that fires it */
 } ambit__timer_node;
+
+static inline ambit__timer_node *ambit__timer_node_of(ambit__timer_link *link) {
+    return (ambit__timer_node *)(void *)((char *)link - offsetof(ambit__timer_node, link));
+}
 
 enum { AMBIT__TIMER_IDLE, AMBIT__TIMER_ARMED, AMBIT__TIMER_FIRING, AMBIT__TIMER_AWAITED };
 

@@ -71,7 +71,7 @@ static void due_is_right(int64_t now_ns) {
 }
 static void take_due(void) {
     while (wheel.due.next != &wheel.due)
-        take_out((int)((ambit__timer_node *)wheel.due.next - nodes));
+        take_out((int)(ambit__timer_node_of(wheel.due.next) - nodes));
 }
 static void empty_at_last(void) {
     take_due();
