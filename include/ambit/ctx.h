@@ -269,11 +269,9 @@ AMBIT_MUST_CHECK ambit_status ambit_ctx_fd_at(ambit_ctx *ctx, int *out, const am
  * Returns AMBIT_OK, AMBIT_EXISTS, AMBIT_EBUDGET, AMBIT_EMEMORY; nothing is stored but with
  * AMBIT_OK. A NULL key, or a key whose address is on a stack that is gone, is a bug. */
 #define ambit_ctx_put(ctx, typed_key, value)                                                       \
-    (__extension__({                                                                               \
-        const __typeof__(*(typed_key)->type) *ambit_put_value_ = (value);                          \
-        ambit__ctx_put((ctx), &(typed_key)->key, ambit_put_value_, sizeof *ambit_put_value_,       \
-                       __alignof__(*ambit_put_value_));                                            \
-    }))
+    ambit__ctx_put((ctx), &(typed_key)->key,                                                       \
+                   (1 ? (value) : (const __typeof__(*(typed_key)->type) *)0), /* of that type */   \
+                   sizeof *(typed_key)->type, __alignof__(*(typed_key)->type))
 AMBIT_MUST_CHECK ambit_status ambit_ctx_put_bytes(ambit_ctx *ctx, const ambit_key *key,
                                                   const void *value, size_t bytes);
 
@@ -281,10 +279,9 @@ AMBIT_MUST_CHECK ambit_status ambit_ctx_put_bytes(ambit_ctx *ctx, const ambit_ke
  * (NULL for none) to be called with it at the end. On failure the caller still owns it.
  * Otherwise as put. */
 #define ambit_ctx_own(ctx, typed_key, value, bytes, destroy)                                       \
-    (__extension__({                                                                               \
-        __typeof__(*(typed_key)->type) *ambit_own_value_ = (value);                                \
-        ambit__ctx_own((ctx), &(typed_key)->key, ambit_own_value_, (bytes), (destroy));            \
-    }))
+    ambit__ctx_own((ctx), &(typed_key)->key,                                                       \
+                   (1 ? (value) : (__typeof__(*(typed_key)->type) *)0), /* of that type */         \
+                   (bytes), (destroy))
 AMBIT_MUST_CHECK ambit_status ambit_ctx_own_pointer(ambit_ctx *ctx, const ambit_key *key,
                                                     void *value, size_t bytes,
                                                     void (*destroy)(void *value));

@@ -189,15 +189,17 @@ AMBIT__INLINE int ambit__ctx_put_inside(ambit_ctx *ctx, const ambit_key *key, co
     return 1;
 }
 
-AMBIT__INLINE ambit_status ambit__ctx_put(ambit_ctx *ctx, const ambit_key *key, const void *value,
-                                          size_t bytes, size_t alignment) {
+AMBIT_MUST_CHECK AMBIT__INLINE ambit_status ambit__ctx_put(ambit_ctx *ctx, const ambit_key *key,
+                                                           const void *value, size_t bytes,
+                                                           size_t alignment) {
     if (__builtin_expect(ambit__ctx_put_inside(ctx, key, value, bytes, alignment), 1))
         return AMBIT_OK;
     return ambit_ctx_put_bytes(ctx, key, value, bytes);
 }
 
-AMBIT__INLINE ambit_status ambit__ctx_own(ambit_ctx *ctx, const ambit_key *key, void *value,
-                                          size_t bytes, void (*destroy)(void *value)) {
+AMBIT_MUST_CHECK AMBIT__INLINE ambit_status ambit__ctx_own(ambit_ctx *ctx, const ambit_key *key,
+                                                           void *value, size_t bytes,
+                                                           void (*destroy)(void *value)) {
     struct ambit__ctx_head *head = ambit__head_of(ctx);
     if (__builtin_expect(!ctx || !key || !ambit__ctx_is_new(head, key) ||
                              !ambit__ctx_fits(head, sizeof(ambit__deferred), bytes),
