@@ -101,12 +101,13 @@ ambit_ctx *ambit_background(void);
  * ended with the parent's cause. The child inherits the parent's byte budget as its own.
  * A NULL parent is a bug of the caller. `*out` is NULL on failure.
  * Thread: any that owns, borrows or holds the parent. Blocks: no. Owns: the caller must close it.
- * Returns AMBIT_OK, AMBIT_EMEMORY. */
+ * Returns AMBIT_OK, AMBIT_EMEMORY; below a parent with ordered children also AMBIT_ETHREAD (a
+ * deadline then needs the timer thread). */
 #define ambit_ctx_open(parent, out) ambit_ctx_open_at((parent), AMBIT_NEVER, (out), AMBIT_HERE)
 /* The same, ending `timeout_ns` from now, or with the parent if that is sooner. A timeout of zero
  * or less gives a context that is born past its deadline. A timeout of ten seconds or more is
- * measured by the coarse clock and rounded up by the most that may be behind: never early, and as a
- * rule at most 32 ms late. */
+ * measured by the coarse clock and rounded up by the most that this is behind as a rule: not early,
+ * and at most 32 ms late. */
 #define ambit_ctx_open_timeout(parent, timeout_ns, out)                                            \
     ambit_ctx_open_timeout_at((parent), (timeout_ns), (out), AMBIT_HERE)
 /* The same, ending at the absolute time `deadline_ns` of ambit's clock. */
@@ -120,6 +121,7 @@ AMBIT_MUST_CHECK ambit_status ambit_ctx_open_timeout_at(ambit_ctx *parent, int64
 
 /* Opens a child of `parent` that also ends when `other` ends, whichever is first, and not later
  * than the earlier deadline. Values are looked up through `parent` only; `other`'s memory is kept.
+ * err() then looks at both sides, so a tower of contexts merged crosswise is slow to ask.
  * Returns AMBIT_OK, AMBIT_EMEMORY, AMBIT_ETHREAD (a deadline needs the timer thread). */
 #define ambit_ctx_merge(parent, other, out) ambit_ctx_merge_at((parent), (other), (out), AMBIT_HERE)
 AMBIT_MUST_CHECK ambit_status ambit_ctx_merge_at(ambit_ctx *parent, ambit_ctx *other,
@@ -348,7 +350,7 @@ static inline void ambit_ctx_drop_scope(ambit_hold **hold) {
     if (*hold) ambit_ctx_drop(hold);
 }
 /* AMBIT_CTX_SCOPE ambit_ctx *ctx = NULL; closes, AMBIT_HOLD_SCOPE ambit_hold *hold = NULL; drops.
- */
+ * The line that such a close or drop is known by is in this header: an attribute has none. */
 #define AMBIT_CTX_SCOPE __attribute__((cleanup(ambit_ctx_close_scope), unused))
 #define AMBIT_HOLD_SCOPE __attribute__((cleanup(ambit_ctx_drop_scope), unused))
 

@@ -5,7 +5,9 @@
  * The timer thread starts when the first timer is armed and ends on request.
  *
  * A timer is a small handle, copied freely: it stays valid to name after the timer has fired, and
- * then says so. Disarming from any thread takes the timer out at once: nothing stays pinned. */
+ * then says so. Disarming from any thread takes the timer out at once: nothing stays pinned.
+ *
+ * FORK: armed timers stay with the parent; in the child their handles say that they have fired. */
 #ifndef AMBIT_TIMER_H
 #define AMBIT_TIMER_H
 

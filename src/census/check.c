@@ -168,15 +168,20 @@ static void flush(ambit__check *check) {
 
 /* ---- The first look -------------------------------------------------------------------------- */
 
+/* At most INT64_MAX: a deadline may lie further back than there are numbers. */
+static int64_t since(int64_t time_ns, int64_t now_ns) {
+    int64_t span_ns;
+    return __builtin_sub_overflow(now_ns, time_ns, &span_ns) ? INT64_MAX : span_ns;
+}
+
 /* What is compared with the limit of `kind`; INT64_MIN where the kind does not apply. */
 static int64_t measure(ambit_verdict_kind kind, const ambit__facts *facts,
                        const ambit_verdict *seen, uint32_t marks, int64_t now_ns) {
     bool closed = marks & AMBIT__MARK_CLOSED;
     switch (kind) {
     case AMBIT_VERDICT_OVERDUE:
-        return closed || facts->deadline_ns == AMBIT_NEVER || facts->deadline_ns > now_ns
-                   ? INT64_MIN
-                   : now_ns - facts->deadline_ns;
+        return closed || facts->deadline_ns > now_ns ? INT64_MIN
+                                                     : since(facts->deadline_ns, now_ns);
     case AMBIT_VERDICT_ZOMBIE:
         return closed ? now_ns - facts->closed_ns : INT64_MIN;
     case AMBIT_VERDICT_OLD:

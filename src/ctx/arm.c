@@ -86,7 +86,7 @@ static ambit_status arm_one(ambit_ctx *ctx) {
  * this looks under it after linking.
  * A state alone is not enough: a mere reader may have set it (settle), and then the link and the
  * timer are what still brings the end to those who wait. Nor does this wait for the timer, should it
- * be firing: on_cancel does not block. Who frees the context waits. */
+ * be firing: on_cancel does not block. Who frees the context disarms it once more, and waits. */
 void ambit__ctx_disarm_if_ended(ambit_ctx *ctx) {
     ambit__spin_lock(&ctx->waiting.lock);
     bool over = ctx->claimed || ambit__load_relaxed(&ctx->destroying) ||

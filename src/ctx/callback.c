@@ -6,7 +6,9 @@
 #include <errno.h>
 #include <unistd.h>
 
-static void check_node(const ambit_cancel *node, const ambit_site *site) {
+static void check_node(const ambit_cancel *node, ambit_cancel_fn *run, const ambit_site *site) {
+    if (ambit__unlikely(!node || !run))
+        ambit__bug("ambit_ctx_on_cancel", "expected a node and a function, found NULL", site, NULL);
     uint32_t state = ambit__load_relaxed(&node->state);
     if (ambit__unlikely(state == AMBIT__NODE_LISTED || state == AMBIT__NODE_RUNNING ||
                         state == AMBIT__NODE_AWAITED))
@@ -43,7 +45,7 @@ static void run_at_once(ambit_ctx *ctx, ambit_cancel *node) {
 ambit_status ambit_ctx_on_cancel_at(ambit_ctx *ctx, ambit_cancel *node, ambit_cancel_fn *run,
                                     void *argument, const ambit_site *site) {
     ambit__ctx_check(ctx, "ambit_ctx_on_cancel", site);
-    check_node(node, site);
+    check_node(node, run, site);
     node->run = run;
     node->argument = argument;
     node->ctx = ctx;
@@ -75,6 +77,7 @@ static void wait_until_done(ambit_cancel *node) {
 }
 
 ambit_removal ambit_ctx_off_cancel(ambit_ctx *ctx, ambit_cancel *node) {
+    ambit__ctx_check(ctx, "ambit_ctx_off_cancel", NULL);
     if (ambit__ctx_is_background(ctx)) return AMBIT_REMOVED;
     ambit__list *list = ambit__ctx_list_of(ctx, node);
     ambit__spin_lock(&list->lock);
@@ -146,8 +149,10 @@ static bool has_fd(const ambit_ctx *ctx) {
 static void make_readable(ambit_ctx *ctx, void *argument) {
     (void)argument;
     uint64_t one = 1;
-    if (!has_fd(ctx)) return;
-    while (write(ctx->event_fd_plus_one - 1, &one, sizeof one) < 0 && errno == EINTR) {
+    ambit__spin_lock(&ctx->waiting.lock); /* a child of fork() may just be replacing it */
+    int fd = has_fd(ctx) ? ctx->event_fd_plus_one - 1 : -1;
+    ambit__spin_unlock(&ctx->waiting.lock);
+    while (fd >= 0 && write(fd, &one, sizeof one) < 0 && errno == EINTR) {
     }
 }
 
@@ -167,10 +172,15 @@ static int adopt_fd(ambit_ctx *ctx, int fd, int *inherited) {
 }
 
 /* Has a new descriptor made readable. Armed already, so the node is listed, or has run: nothing is
- * left to fail. Where a parent process had one, its node is in place. */
+ * left to fail. Where a parent process had one, its node is in place, or has run without effect. */
 static void watch_for_fd(ambit_ctx *ctx, bool inherited, const ambit_site *site) {
+    /* Acquire pairs with the release in ambit__cancel_done_locked(). */
     uint32_t state = ambit__load_acquire(&ctx->fd_node.state);
     if (inherited && state == AMBIT__NODE_LISTED) return;
+    if (inherited && state != AMBIT__NODE_IDLE) {
+        make_readable(ctx, NULL);
+        return;
+    }
     ambit_status listed = ambit_ctx_on_cancel_at(ctx, &ctx->fd_node, make_readable, NULL, site);
     (void)listed;
 }

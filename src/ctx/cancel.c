@@ -239,14 +239,17 @@ static ambit__list *begin(ambit_ctx *ctx) AMBIT__UNCHECKED {
 /* Under `waiting.lock`: the delivery is through. Unlocks, and returns who waits for it to go on. The
  * memory may be gone right after, so this is the last touch; ambit__ctx_wait_delivered() takes the
  * lock once more before it lets anyone free. */
-static ambit_ctx *finish_and_unlock(ambit_ctx *ctx) AMBIT__UNCHECKED {
+static ambit_ctx *finish_and_unlock(ambit_ctx *ctx, int64_t *now_ns) AMBIT__UNCHECKED {
     bool close_here = ctx->close_pending && !ctx->firing;
     ambit_ctx *next = ctx->next_work;
     uint32_t deliverer = ambit__load_relaxed(&ctx->deliverer);
     ambit__store_relaxed(&ctx->deliverer, 0);
     ambit__spin_unlock(&ctx->waiting.lock);
     if (ambit__unlikely(deliverer & AMBIT__AWAITED)) ambit__unpark(&ctx->deliverer, AMBIT__ALL);
-    if (ambit__unlikely(close_here)) ambit__ctx_unkeep(ctx, ambit__thread_self());
+    if (ambit__unlikely(close_here)) {
+        ambit__ctx_unkeep(ctx, ambit__thread_self());
+        *now_ns = ambit__clock_coarse(); /* destructors may have taken their time */
+    }
     return next;
 }
 
@@ -274,7 +277,7 @@ static void deliver_and_unlock(ambit_ctx *top) AMBIT__UNCHECKED {
             ambit__spin_unlock(&list->lock);
             ctx->next_list--;
         } else {
-            ctx = finish_and_unlock(ctx);
+            ctx = finish_and_unlock(ctx, &now_ns);
             if (!ctx) break;
         }
         list = current_list(ctx);

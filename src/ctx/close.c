@@ -8,6 +8,16 @@
 #include <string.h>
 #include <unistd.h>
 
+static bool is_closed(const ambit_ctx *ctx) {
+    return ambit__load_relaxed(&ambit__ctx_entry(ctx)->marks) & AMBIT__MARK_CLOSED;
+}
+
+static void mark_closed(ambit_ctx *ctx) {
+    ambit__store_relaxed(&ctx->closed_ns, ambit__clock_coarse());
+    /* Release pairs with the acquire in the check's judge(): what is marked has its time. */
+    (void)ambit__or_acq_rel(&ambit__ctx_entry(ctx)->marks, AMBIT__MARK_CLOSED);
+}
+
 /* Ended first, so that the destructors find it so. */
 static void run_deferred(ambit_ctx *ctx) {
     ambit__store_relaxed(&ctx->destroying, true);
@@ -18,11 +28,17 @@ static void run_deferred(ambit_ctx *ctx) {
         ambit__ctx_end_locked(ctx, &cause, INT64_MIN);
     }
     ambit__ctx_run_deferred(ctx);
+    /* Given away by one of them: then it is a zombie, as any that is closed and kept. */
+    if (ambit__unlikely(ambit__load_relaxed(&ctx->keepers) != 1) && !is_closed(ctx))
+        mark_closed(ctx);
     ambit__store_relaxed(&ctx->destroying, false);
 }
 
 /* What few contexts have. */
 static void scrub(ambit_ctx *ctx) {
+    /* Once more, while what it is linked to is kept: it may have been armed from below, or by a
+     * holder, after its close, and its timer may be firing right now. */
+    (void)ambit__ctx_disarm(ctx);
     if (ctx->event_fd_plus_one) (void)close(ctx->event_fd_plus_one - 1);
     ctx->event_fd_plus_one = 0;
     ambit__ctx_free_shards(ctx);
@@ -122,8 +138,7 @@ static void check_close(const ambit_ctx *ctx, const ambit_site *site) {
     if (ambit__ctx_is_background(ctx))
         ambit__bug("ambit_ctx_close", "expected a context of the caller's, found the background",
                    site, NULL);
-    if (ambit__load_relaxed(&ambit__ctx_entry(ctx)->marks) & AMBIT__MARK_CLOSED ||
-        ambit__load_relaxed(&ctx->destroying))
+    if (is_closed(ctx) || ambit__load_relaxed(&ctx->destroying))
         ambit__bug("ambit_ctx_close", "expected an open context, found one closed already", site,
                    ambit__load_relaxed(&ctx->closed_site));
     for (const ambit_binding *at = ambit__innermost_binding; at; at = at->outer)
@@ -135,9 +150,7 @@ static void check_close(const ambit_ctx *ctx, const ambit_site *site) {
 }
 
 static void close_shared(ambit_ctx *ctx, const ambit_site *site) {
-    ambit__store_relaxed(&ctx->closed_ns, ambit__clock_coarse());
-    /* Release pairs with the acquire in the check's judge(): what is marked has its time. */
-    (void)ambit__or_acq_rel(&ambit__ctx_entry(ctx)->marks, AMBIT__MARK_CLOSED);
+    mark_closed(ctx);
     ambit_cause cause = {AMBIT_CANCELLED, "closed", site, 0};
     /* The coarse clock may be before a deadline, its own or a child's, that has passed. It will do
      * if there is none, and for what has ended already. */

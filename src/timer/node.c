@@ -90,7 +90,7 @@ bool ambit__timer_reset(ambit__timer_node *node, uint64_t generation, int64_t de
     bool owner = self && self->timer_wheel == wheel;
     bool sooner = false;
     lock_for_disarm(wheel, owner);
-    bool armed = ambit__load_relaxed(&node->state) == AMBIT__TIMER_ARMED &&
+    bool armed = ambit__load_acquire(&node->state) == AMBIT__TIMER_ARMED &&
                  ambit__load_relaxed(&node->wheel) == wheel &&
                  node->epoch == ambit__load_relaxed(&ambit__timer_epoch) &&
                  node->generation == generation;

@@ -99,7 +99,8 @@ static inline ambit_disarm ambit__timer_disarm(ambit__timer_node *node, bool any
     if (ambit__unlikely(!self || self->timer_wheel != wheel))
         return ambit__timer_take(node, any, generation);
     ambit__bias_lock_owner(&wheel->lock);
-    bool taken = ambit__load_relaxed(&node->state) == AMBIT__TIMER_ARMED &&
+    /* Acquire: of the wheel that it is armed in now. */
+    bool taken = ambit__load_acquire(&node->state) == AMBIT__TIMER_ARMED &&
                  ambit__load_relaxed(&node->wheel) == wheel &&
                  node->epoch == ambit__load_relaxed(&ambit__timer_epoch) &&
                  (any || node->generation == generation);

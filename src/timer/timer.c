@@ -1,6 +1,7 @@
 /* Public timers: a node in a slab object, named by a handle with its generation. */
 #include <stddef.h>
 
+#include "base/bug.h"
 #include "base/clock.h"
 #include "census/slab.h"
 #include "timer/service.h"
@@ -37,6 +38,8 @@ static void give_back(ambit__timer_node *node) {
 
 ambit_status ambit_timer_arm_at(int64_t deadline_ns, ambit_timer_fn *run, void *argument,
                                 ambit_timer *out, const ambit_site *site) {
+    if (ambit__unlikely(!run))
+        ambit__bug("ambit_timer_arm", "expected a function, found NULL", site, NULL);
     *out = (ambit_timer){NULL, 0};
     ambit__thread *self = ambit__thread_self();
     struct ambit__timer_entry *timer = self ? ambit__slab_get(&ambit__slab_timer, self) : NULL;

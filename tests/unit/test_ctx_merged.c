@@ -184,6 +184,34 @@ static void what_a_destructor_has_given_away_is_freed_by_who_got_it(void **state
     }
 }
 
+/* It is a zombie from there on, and what arms it has no effect on who gets its memory next. */
+static void what_was_given_away_is_a_zombie_until_it_is_let_go(void **state) {
+    (void)state;
+    ambit_ctx *root = open_child(ambit_background()),
+              *ctx = dying = open_timeout(root, AMBIT_SECOND);
+    uint64_t before = armed();
+    int fd;
+    assert_ok(ambit_ctx_defer(ctx, hold_on, NULL));
+    ambit_ctx *copy = ctx;
+    ambit_ctx_close(&ctx);
+    assert_int_equal(zombies(), 1);
+    assert_stops(ambit_ctx_close(&copy));
+    assert_ok(ambit_ctx_fd(ambit_hold_ctx(given_hold), &fd));
+    ambit_ctx *both = merge(root, ambit_hold_ctx(given_hold));
+    assert_int_equal(ambit_ctx_err(both), AMBIT_CANCELLED);
+    ambit_ctx_close(&both);
+    ambit_ctx_drop(&given_hold);
+    assert_int_equal(armed(), before);
+    ambit_ctx *next[64];
+    for (int i = 0; i < 64; i++) next[i] = open_child(ambit_background());
+    ambit_ctx_cancel(root, "root");
+    for (int i = 0; i < 64; i++) {
+        assert_ok(ambit_ctx_err(next[i]));
+        ambit_ctx_close(&next[i]);
+    }
+    ambit_ctx_close(&root);
+}
+
 static void close_again(void *argument) {
     (void)argument;
     ambit_ctx *copy = dying;
@@ -214,6 +242,7 @@ int main(void) {
         CASE(a_merged_one_ends_at_its_sides_deadline_and_names_it),
         CASE(a_destructor_may_hold_and_open_below_its_own_context),
         CASE(what_a_destructor_has_given_away_is_freed_by_who_got_it),
+        CASE(what_was_given_away_is_a_zombie_until_it_is_let_go),
         CASE(a_destructor_that_closes_its_context_again_stops),
         CASE(a_context_in_its_destructors_is_no_zombie),
     };

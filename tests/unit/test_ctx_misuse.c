@@ -287,6 +287,19 @@ static void one_line_is_written_and_the_program_aborts(void **state) {
     }
 }
 
+static void a_null_function_or_node_stops(void **state) {
+    (void)state;
+    ambit_ctx *open = open_child(ambit_background());
+    ambit_cancel mine = {0};
+    ambit_timer timer;
+    assert_stops((void)!ambit_ctx_on_cancel(open, &mine, NULL, NULL));
+    assert_stops((void)!ambit_ctx_on_cancel(open, NULL, count_up, NULL));
+    assert_stops((void)!ambit_ctx_defer(open, NULL, NULL));
+    assert_stops((void)!ambit_timer_arm(0, NULL, NULL, &timer));
+    assert_stops((void)ambit_ctx_off_cancel(NULL, &mine));
+    ambit_ctx_close(&open);
+}
+
 static const struct CMUnitTest tests[] = {
     CASE(every_call_stops_without_a_context),
     CASE(every_call_stops_after_close_and_names_the_close),
@@ -296,6 +309,7 @@ static const struct CMUnitTest tests[] = {
     CASE(a_null_key_stops),
     CASE(a_node_registered_twice_stops_and_names_both_lines),
     CASE(a_running_node_registered_from_inside_stops),
+    CASE(a_null_function_or_node_stops),
     CASE(one_line_is_written_and_the_program_aborts),
 };
 RUN(tests);
