@@ -2,6 +2,7 @@
 #ifndef AMBIT_TESTS_CTXS_H
 #define AMBIT_TESTS_CTXS_H
 
+#include "build.h"
 #include "suite.h"
 
 #include <pthread.h>
@@ -10,17 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-#if defined(__SANITIZE_THREAD__)
-#define UNDER_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define UNDER_TSAN 1
-#endif
-#endif
-#ifndef UNDER_TSAN
-#define UNDER_TSAN 0
-#endif
 
 /* For callbacks and threads, where cmocka's asserts have nowhere to return to. */
 #define must(condition)                                                                            \

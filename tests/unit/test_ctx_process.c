@@ -97,7 +97,7 @@ static void destructors_of_thread_data_close_contexts_in_every_round(void **stat
     ambit_memory_stats steady = {0}, after;
     must(!pthread_key_create(&exit_key, close_at_exit));
     /* ThreadSanitizer takes its own state down in the last round: no code may run beside it. */
-    int rounds = UNDER_TSAN ? 2 : 4;
+    int rounds = BUILD_TSAN ? 2 : 4;
     for (rounds_wanted = 1; rounds_wanted <= rounds; rounds_wanted++) {
         atomic_store(&destroyed, 0);
         for (int i = 0; i < 150; i++) {
@@ -252,7 +252,7 @@ static int close_armed(void *argument) {
 }
 static void a_fork_beside_the_timer_thread_leaves_both_whole(void **state) {
     (void)state;
-    if (UNDER_TSAN) skip(); /* by default it refuses threads after a fork with several */
+    if (BUILD_TSAN) skip(); /* by default it refuses threads after a fork with several */
     for (int round = 0; round < 20; round++) {
         struct inherited inherited;
         prepare(&inherited, false);
