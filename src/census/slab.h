@@ -54,9 +54,10 @@ void *ambit__slab_refill(ambit__slab *slab, ambit__thread *self);
 /* Makes room in the thread's stack and puts one. Cannot fail. */
 void ambit__slab_spill(ambit__slab *slab, ambit__thread *self, void *object);
 
-/* A free object, its entry without a site. NULL when there is no memory. */
-static inline void *ambit__slab_get(ambit__slab *slab, ambit__thread *self) {
-    ambit__cache *cache = &self->caches[slab->kind];
+/* A free object, its entry without a site. NULL when there is no memory. `kind` is the slab's: a
+ * constant here saves a load on the way. */
+static inline void *ambit__slab_get(ambit__slab *slab, ambit_kind kind, ambit__thread *self) {
+    ambit__cache *cache = &self->caches[kind];
     if (ambit__likely(cache->count)) return cache->items[--cache->count];
     return ambit__slab_refill(slab, self);
 }
@@ -85,7 +86,8 @@ static inline void ambit__slab_born(ambit__entry *entry, const ambit_site *site,
 void ambit__slab_gone(ambit__entry *entry);
 
 /* Gives the object back; `self` may be NULL when the thread could not be registered. */
-static inline void ambit__slab_put(ambit__slab *slab, ambit__thread *self, ambit__entry *entry) {
+static inline void ambit__slab_put(ambit__slab *slab, ambit_kind kind, ambit__thread *self,
+                                   ambit__entry *entry) {
     ambit__store_release(&entry->site, NULL);
     /* First the site, then the marks; a check does it the other way round, with the heavy barrier
      * between (flush() in check.c): one of the two sees the other, so that what is reported is
@@ -94,8 +96,8 @@ static inline void ambit__slab_put(ambit__slab *slab, ambit__thread *self, ambit
     if (ambit__unlikely(ambit__load_relaxed(&entry->marks) &
                         (AMBIT__MARK_REPORTED | AMBIT__MARK_SAMPLED)))
         ambit__slab_gone(entry);
-    if (ambit__likely(self && self->caches[slab->kind].count < AMBIT__CACHE_ITEMS)) {
-        ambit__cache *cache = &self->caches[slab->kind];
+    if (ambit__likely(self && self->caches[kind].count < AMBIT__CACHE_ITEMS)) {
+        ambit__cache *cache = &self->caches[kind];
         cache->items[cache->count++] = entry;
         return;
     }

@@ -107,6 +107,7 @@ static ambit_ctx *claim_chain(ambit_ctx *ctx) {
         uint32_t armed = AMBIT__UNARMED;
         /* Acquire pairs with the release in ambit__ctx_arm_unchecked(): who sees ARMED sees all linked. */
         if (ambit__swap_acquire(&ctx->armed, &armed, AMBIT__ARMING)) {
+            ambit__store_relaxed(&ctx->unusual, true);
             ctx->next_arm = claimed;
             claimed = ctx;
             ctx = ambit__ctx_parent(ctx);

@@ -155,6 +155,7 @@ bool ambit__cancel_done_locked(ambit_cancel *node) {
  * see settle_in_handler(). */
 static void claim_locked(ambit_ctx *ctx, uint32_t thread) {
     ctx->claimed = true;
+    ambit__store_relaxed(&ctx->unusual, true);
     ctx->next_list = ambit__load_relaxed(&ctx->lists) ? AMBIT__SHARDS : 0;
     ambit__store_relaxed(&ctx->deliverer, thread);
 }

@@ -45,6 +45,7 @@ static void scrub(ambit_ctx *ctx) {
     ambit__store_relaxed(&ctx->armed, AMBIT__UNARMED);
     ambit__store_relaxed(&ctx->second, NULL);
     ambit__store_relaxed(&ctx->fd_node.state, AMBIT__NODE_IDLE);
+    ambit__store_relaxed(&ctx->unusual, false);
     ctx->claimed = ctx->close_pending = false;
     ambit__store_relaxed(&ctx->head.order_children, 0);
 }
@@ -52,10 +53,7 @@ static void scrub(ambit_ctx *ctx) {
 /* Makes it as clean as open() expects it, and gives it back. */
 static void give_back(ambit_ctx *ctx, ambit__thread *self) {
     struct ambit__ctx_head *head = &ctx->head;
-    if (ambit__unlikely(ambit__load_relaxed(&ctx->armed) != AMBIT__UNARMED || ctx->claimed ||
-                        ambit__load_relaxed(&head->order_children) ||
-                        ambit__load_relaxed(&ctx->lists) || ambit__load_relaxed(&ctx->second)))
-        scrub(ctx);
+    if (ambit__unlikely(ambit__load_relaxed(&ctx->unusual))) scrub(ctx);
     for (ambit__block *block; ambit__unlikely((block = ctx->blocks) != NULL);) {
         ctx->blocks = block->next;
         ambit__release(block, block->bytes, AMBIT__GRANULE);
@@ -70,7 +68,7 @@ static void give_back(ambit_ctx *ctx, ambit__thread *self) {
         head->more = NULL;
         memset((void *)head->hints, 0, sizeof head->hints); /* no reader is left */
     }
-    ambit__slab_put(&ambit__slab_ctx, self, ambit__ctx_entry(ctx));
+    ambit__slab_put(&ambit__slab_ctx, AMBIT_KIND_CTX, self, ambit__ctx_entry(ctx));
 }
 
 /* One keeper less; true if it was the last. */
@@ -201,7 +199,7 @@ ambit_status ambit_ctx_hold_at(ambit_ctx *ctx, ambit_hold **out, const ambit_sit
     ambit__ctx_check(ctx, "ambit_ctx_hold", site);
     *out = NULL;
     ambit__thread *self = ambit__thread_self();
-    ambit_hold *hold = self ? ambit__slab_get(&ambit__slab_hold, self) : NULL;
+    ambit_hold *hold = self ? ambit__slab_get(&ambit__slab_hold, AMBIT_KIND_HOLD, self) : NULL;
     if (!hold) return AMBIT_EMEMORY;
     ambit__ctx_keep(ctx, self);
     ambit__store_relaxed(&hold->ctx, ctx);
@@ -230,6 +228,6 @@ void ambit_ctx_drop_at(ambit_hold **pointer, const ambit_site *site) {
     ambit_ctx *ctx = ambit__load_relaxed(&hold->ctx);
     ambit__store_relaxed(&hold->dropped_site, site);
     ambit__thread *self = ambit__thread_self();
-    ambit__slab_put(&ambit__slab_hold, self, &hold->entry);
+    ambit__slab_put(&ambit__slab_hold, AMBIT_KIND_HOLD, self, &hold->entry);
     ambit__ctx_unkeep(ctx, self);
 }

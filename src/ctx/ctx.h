@@ -69,6 +69,7 @@ struct ambit_ctx { // NOLINT(clang-analyzer-optin.performance.Padding)
     bool claimed;
     bool close_pending;       /* closed from inside its own delivery; that thread only */
     bool firing;              /* its own timer is calling, on that thread only */
+    _Atomic(bool) unusual;    /* something that scrub() has to undo */
     _Atomic(bool) destroying; /* its last keeper runs the destructors */
 
     _Atomic(ambit_ctx *) second;    /* merged with */

@@ -49,7 +49,7 @@ void ambit__ctx_check_failed(const ambit_ctx *ctx, const char *function, const a
 static inline ambit_ctx *fresh(ambit_ctx *parent, ambit_ctx *origin, int64_t deadline_ns,
                                int64_t now_ns, const ambit_site *site) {
     ambit__thread *self = ambit__thread_self();
-    ambit_ctx *ctx = self ? ambit__slab_get(&ambit__slab_ctx, self) : NULL;
+    ambit_ctx *ctx = self ? ambit__slab_get(&ambit__slab_ctx, AMBIT_KIND_CTX, self) : NULL;
     if (ambit__unlikely(!ctx)) return NULL;
     struct ambit__ctx_head *head = &ctx->head;
     int64_t limit_ns = ambit__ctx_deadline(parent);
@@ -121,6 +121,7 @@ static ambit_status join(ambit_ctx *ctx, ambit_ctx *other) {
     if (status) return status;
     ambit__ctx_keep(other, ambit__thread_self());
     /* Release pairs with the acquire in first_ended(). */
+    ambit__store_relaxed(&ctx->unusual, true);
     ambit__store_release(&ctx->second, other);
     status = ambit__ctx_arm(ctx);
     if (!status && !ambit__ctx_link(other, ctx, &ctx->second_link)) {
@@ -157,6 +158,7 @@ void ambit_ctx_order_children(ambit_ctx *ctx) {
     if (ambit__ctx_is_background(ctx))
         ambit__bug("ambit_ctx_order_children",
                    "expected a context of the caller's, found the background", NULL, NULL);
+    ambit__store_relaxed(&ctx->unusual, true);
     ambit__store_relaxed(&ctx->head.order_children, 1);
 }
 

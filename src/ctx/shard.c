@@ -43,6 +43,7 @@ static void give_shards(ambit_ctx *ctx) {
     /* Not after its end: a deliverer, who has ended it under this lock, knows all lists. */
     bool wanted = !ambit__load_relaxed(&ctx->head.state) && !ambit__load_relaxed(&ctx->lists);
     if (wanted) {
+        ambit__store_relaxed(&ctx->unusual, true);
         ambit__add_relaxed(&ctx->keepers, BIAS);
         /* Releases pair with the acquires in ambit__ctx_list(), ambit__ctx_list_of() and
          * ambit__ctx_keep(). */

@@ -33,7 +33,8 @@ static void fire(ambit__timer_node *node) {
 }
 
 static void give_back(ambit__timer_node *node) {
-    ambit__slab_put(&ambit__slab_timer, ambit__thread_self(), &entry_of(node)->entry);
+    ambit__slab_put(&ambit__slab_timer, AMBIT_KIND_TIMER, ambit__thread_self(),
+                    &entry_of(node)->entry);
 }
 
 ambit_status ambit_timer_arm_at(int64_t deadline_ns, ambit_timer_fn *run, void *argument,
@@ -42,7 +43,8 @@ ambit_status ambit_timer_arm_at(int64_t deadline_ns, ambit_timer_fn *run, void *
         ambit__bug("ambit_timer_arm", "expected a function, found NULL", site, NULL);
     *out = (ambit_timer){NULL, 0};
     ambit__thread *self = ambit__thread_self();
-    struct ambit__timer_entry *timer = self ? ambit__slab_get(&ambit__slab_timer, self) : NULL;
+    struct ambit__timer_entry *timer =
+        self ? ambit__slab_get(&ambit__slab_timer, AMBIT_KIND_TIMER, self) : NULL;
     if (!timer) return AMBIT_EMEMORY;
     timer->run = run;
     timer->argument = argument;
