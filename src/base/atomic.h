@@ -25,9 +25,6 @@
 #define ambit__swap_acquire(p, expected, v)                                                        \
     atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_acquire,            \
                                             memory_order_relaxed)
-#define ambit__swap_acq_rel(p, expected, v)                                                        \
-    atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_acq_rel,            \
-                                            memory_order_acquire)
 
 /* An add by the only thread that ever writes `p`: no locked instruction. */
 #define ambit__bump_release(p, v) ambit__store_release((p), ambit__load_relaxed(p) + (v))

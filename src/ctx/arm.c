@@ -98,14 +98,15 @@ void ambit__ctx_disarm_if_ended(ambit_ctx *ctx) {
     ambit__timer_node_disarm_armed(&ctx->timer);
 }
 
-/* Claims from `ctx` upwards; returns the topmost claimed, from which next_work leads down to `ctx`.
+/* Claims from `ctx` upwards; returns the topmost claimed, from which next_arm leads down to `ctx`.
  * NULL: all are armed. */
 static ambit_ctx *claim_chain(ambit_ctx *ctx) {
     ambit_ctx *claimed = NULL;
     unsigned attempt = 0;
     while (ctx) {
         uint32_t armed = AMBIT__UNARMED;
-        /* Acquire pairs with the release in ambit__ctx_arm_unchecked(): who sees ARMED sees all linked. */
+        /* Acquire pairs with the release in ambit__ctx_arm_unchecked(): who sees ARMED sees all
+         * linked. */
         if (ambit__swap_acquire(&ctx->armed, &armed, AMBIT__ARMING)) {
             ambit__store_relaxed(&ctx->unusual, true);
             ctx->next_arm = claimed;
