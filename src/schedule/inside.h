@@ -1,0 +1,417 @@
+/* The controlled scheduler's own parts, as they see each other.
+ *
+ * HOW IT WORKS. The compiler's -fsanitize=thread puts a call before each access to memory, and in the
+ * place of each atomic one; the linker's --wrap puts ours in the place of pthread's, the kernel's and
+ * the allocator's. Each call of these that others could notice is a *step*: the thread says what it is
+ * about to do (an operation), the strategy picks the thread whose operation comes next, and that one
+ * does it and runs on to its next step. Plain accesses are no steps: whether they race is known from
+ * vector clocks, whatever their order.
+ *
+ *   abi_*.c     what the compiler calls          wrap_*.c    what the linker puts in other's places
+ *   step.c      steps, threads, time, failing    host.c      threads of the kernel, and going from one to another
+ *   history.c   memory as C11 allows it          shadow.c    who touched which byte; putting all back
+ *   arena.c     the heap of a schedule           rcu.c       liburcu's model
+ *   random.c, explore.c, follow.c  strategies    shrink.c    a shorter schedule that fails
+ *   run.c       many schedules                   mutant.c    weakened orders
+ *   table.c, symbol.c, report.c  what is told    main.c      the command line
+ *
+ * Nothing here is compiled with -fsanitize=thread, calls malloc in a schedule, or is thread-safe:
+ * one thread runs at a time. No choice depends on an address, on real time or on a process id. */
+#ifndef AMBIT_SCHEDULE_INSIDE_H
+#define AMBIT_SCHEDULE_INSIDE_H
+
+#include <stddef.h>
+#include <string.h>
+
+#include "ambit/schedule.h"
+
+#define AMBIT__THREADS AMBIT_SCHEDULE_THREADS
+#define AMBIT__FOREVER INT64_MAX
+
+/* ---- Vector clocks --------------------------------------------------------------------------- */
+
+/* For each thread the number of its last step that is known. */
+typedef struct ambit__vector {
+    uint32_t at[AMBIT__THREADS];
+} ambit__vector;
+
+static inline void ambit__vector_join(ambit__vector *into, const ambit__vector *other) {
+    for (unsigned i = 0; i < AMBIT__THREADS; i++)
+        if (other->at[i] > into->at[i]) into->at[i] = other->at[i];
+}
+
+/* ---- Operations and threads ------------------------------------------------------------------ */
+
+typedef enum ambit__operation_kind {
+    AMBIT__OP_START, /* of a thread */
+    AMBIT__OP_LOAD,
+    AMBIT__OP_STORE,
+    AMBIT__OP_EXCHANGE, /* any read-modify-write */
+    AMBIT__OP_COMPARE_EXCHANGE,
+    AMBIT__OP_FENCE,
+    AMBIT__OP_LIGHT_BARRIER, /* atomic_signal_fence(seq_cst): the other side of membarrier(2) */
+    AMBIT__OP_HEAVY_BARRIER,
+    AMBIT__OP_SPAWN,
+    AMBIT__OP_JOIN,
+    AMBIT__OP_EXIT,
+    AMBIT__OP_LOCK, /* mutexes, rwlocks, semaphores */
+    AMBIT__OP_TRY_LOCK,
+    AMBIT__OP_UNLOCK,
+    AMBIT__OP_WAIT, /* condition, futex, poll: whatever sleeps until somebody comes */
+    AMBIT__OP_WAKE,
+    AMBIT__OP_SLEEP,
+    AMBIT__OP_YIELD,
+    AMBIT__OP_ALLOCATE,
+    AMBIT__OP_FREE,
+    AMBIT__OP_GRACE, /* RCU */
+    AMBIT__OP_CALL,  /* of another function that is under control: read, write, ... */
+    /* for the table only; no steps */
+    AMBIT__OP_READ_PLAIN,
+    AMBIT__OP_WRITE_PLAIN,
+    AMBIT__OP_CHOOSE,
+    AMBIT__OP_NOTE,
+    AMBIT__OP_KINDS
+} ambit__operation_kind;
+
+/* C's orders, by the numbers that compilers pass. */
+enum {
+    AMBIT__RELAXED = 0,
+    AMBIT__CONSUME = 1,
+    AMBIT__ACQUIRE = 2,
+    AMBIT__RELEASE = 3,
+    AMBIT__ACQ_REL = 4,
+    AMBIT__SEQ_CST = 5
+};
+static inline bool ambit__order_acquires(int order) {
+    return order == AMBIT__CONSUME || order == AMBIT__ACQUIRE || order >= AMBIT__ACQ_REL;
+}
+static inline bool ambit__order_releases(int order) { return order >= AMBIT__RELEASE; }
+
+/* A step, as the thread announces it, and as the table shows it afterwards. */
+typedef struct ambit__operation {
+    ambit__operation_kind kind;
+    uint8_t thread;
+    uint8_t order;      /* of atomics */
+    uint8_t size;       /* of atomics and plain accesses, in bytes */
+    bool writes;        /* changes what other threads can notice at `address` */
+    bool timed_out;     /* filled in: `ready` did not come true */
+    bool failed;        /* filled in: an exchange that did not, a lock not got */
+    uint8_t stale;      /* filled in: so many newer stores there were */
+    const char *name;   /* the function, as "pthread_mutex_lock"; NULL where the kind says all */
+    const void *address; /* what it is about; NULL if nothing */
+    const void *site;   /* return address in the code under test */
+    uint64_t value;     /* filled in: what was read, or stored, for the table */
+    uint64_t before;    /* filled in: of an exchange */
+    int64_t time_ns;    /* filled in: virtual time */
+    char text[64];      /* of notes */
+
+    /* The step cannot be taken before this holds; NULL: at once. It is asked whenever a thread is to be
+     * picked, so it must not change anything. */
+    bool (*ready)(void *argument);
+    void *argument;
+    int64_t deadline_ns; /* from this virtual time on it may be taken all the same, as timed out */
+    const char *waits_for; /* "mutex", "condition": for a dead lock; NULL if it never waits */
+    bool holder_known;   /* waits for a lock: then all waiting is a dead lock, else a lost wake-up */
+    uint8_t holder;      /* if so, its thread's index */
+    bool spurious;       /* may be taken for no reason, as if ready */
+} ambit__operation;
+
+typedef enum ambit__thread_state {
+    AMBIT__THREAD_UNUSED = 0,
+    AMBIT__THREAD_LIVE,  /* announced an operation, or is running */
+    AMBIT__THREAD_ENDED, /* not joined yet */
+} ambit__thread_state;
+
+#define AMBIT__CALLS 128
+#define AMBIT__KEYS 64
+#define AMBIT__SPIN_SEEN 16
+
+typedef struct ambit__schedule_thread {
+    ambit__thread_state state;
+    uint8_t index;
+    bool spinning;  /* only if nobody else can: it waits in a loop for another's store */
+    bool detached;
+    bool daemon;    /* the schedule ends without it: RCU's worker */
+    unsigned long handle; /* what pthread_t is to the program */
+    ambit_schedule_fn *run;
+    void *argument;
+    void *(*start)(void *); /* of pthread_create(); else `run` */
+    void *returned;
+    ambit__operation *next; /* announced; NULL while it runs */
+
+    /* Memory. `happens` orders all accesses; `view` only what atomic loads may still see (SC fences). */
+    ambit__vector happens, view;
+    ambit__vector fence_release, fence_acquire; /* at its last release fence; for its next acquire fence */
+    ambit__vector light;                        /* at its last light barrier */
+    uint32_t fence_time;                        /* of its last SC fence */
+
+    /* Spinning: what it has read since it last changed something. */
+    unsigned spin_count;
+    unsigned spin_repeats;
+    uint64_t spin_seen[AMBIT__SPIN_SEEN];
+
+    /* Calls under way, for reports: the return addresses of functions entered. */
+    unsigned call_count;
+    const void *calls[AMBIT__CALLS];
+
+    void *keys[AMBIT__KEYS]; /* pthread_setspecific() */
+    unsigned rcu_nesting;    /* rcu.c */
+    bool rcu_registered;
+    const void *rcu_site;
+    int cancel_unused;
+} ambit__schedule_thread;
+
+/* ---- step.c ---------------------------------------------------------------------------------- */
+
+/* The thread that runs; NULL outside of schedules, where every function of abi_*.c and wrap_*.c does
+ * what the real one does. */
+extern ambit__schedule_thread *ambit__self;
+extern ambit__schedule_thread ambit__threads[AMBIT__THREADS];
+extern unsigned ambit__thread_count; /* used so far in this schedule */
+
+/* Takes a step: announces it, lets the strategy pick, and returns when it is this thread's turn and
+ * `ready` holds (or the deadline has come: `timed_out`). The caller then does it, with nobody between,
+ * and fills in what the table shows. `operation` lives in the caller's frame. */
+void ambit__step(ambit__operation *operation);
+
+/* Ends the schedule with a failure. `site` and `other_site` may be NULL. Does not return when a schedule
+ * runs and this is one of its threads. */
+void ambit__fail(ambit_schedule_failure failure, const void *site, const void *other_site,
+                 const char *format, ...) __attribute__((noreturn, format(printf, 4, 5)));
+
+/* A row for the table that is no step: kinds from AMBIT__OP_READ_PLAIN on. Cheap unless recording. */
+void ambit__tell(const ambit__operation *operation);
+/* Rows are kept only while this is set: the failing schedule is played again for its table. */
+extern bool ambit__recording;
+
+/* One of 0 .. count - 1; `usual` is what a schedule without surprises would take. */
+typedef enum ambit__decision {
+    AMBIT__DECIDE_THREAD, /* which thread comes next: only the strategy and step.c use it */
+    AMBIT__DECIDE_READ,   /* which store a load sees: 0 is the newest */
+    AMBIT__DECIDE_PLACE,  /* how far back a store goes in modification order: 0 is last */
+    AMBIT__DECIDE_WEAK,   /* whether a weak exchange fails without a reason */
+    AMBIT__DECIDE_WAKE,   /* which waiter is woken */
+    AMBIT__DECIDE_USER    /* ambit_schedule_choose() */
+} ambit__decision;
+unsigned ambit__decide(ambit__decision kind, unsigned count, unsigned usual);
+
+/* A new thread that begins with the clocks of this one. NULL when there are too many (then the schedule
+ * has failed already, if there is one). It takes its first step as AMBIT__OP_START. */
+ambit__schedule_thread *ambit__spawn(void *(*start)(void *), ambit_schedule_fn *run, void *argument,
+                                     const void *site);
+/* Ends this thread: runs destructors of keys, then hands over. Does not return. */
+void ambit__exit(void *returned) __attribute__((noreturn));
+/* Hooks of the parts, called as a thread ends: before keys' destructors none may be held, as RCU's. */
+void ambit__rcu_thread_ends(ambit__schedule_thread *thread);
+void ambit__keys_thread_ends(ambit__schedule_thread *thread);
+
+/* This thread loops over reads (or sleeps for nothing): from now on only if nobody else can run, until
+ * another thread has changed something. */
+void ambit__spin(void);
+/* This thread reads `what` (an address, with the store it sees, or whatever the loop looks at); noticed as
+ * spinning when it has read the same before, since it last changed anything. */
+void ambit__spin_reads(uint64_t what);
+/* It, or the world, has changed something: nobody spins any more. */
+void ambit__progress(void);
+
+/* Virtual time, from 1,000 s on. */
+int64_t ambit__now(void);
+/* Reading the clock moves it a little; more each time by a thread that does nothing else. */
+int64_t ambit__read_clock(void);
+
+/* Objects other than memory (mutexes, ...), by address and kind; zero at first use in a schedule. What `before`
+ * left stands at the start of each. The kinds are those of the files that own them. */
+typedef enum ambit__object_kind {
+    AMBIT__OBJECT_MUTEX = 1,
+    AMBIT__OBJECT_CONDITION,
+    AMBIT__OBJECT_RWLOCK,
+    AMBIT__OBJECT_ONCE,
+    AMBIT__OBJECT_SEMAPHORE,
+    AMBIT__OBJECT_BARRIER,
+    AMBIT__OBJECT_DESCRIPTOR, /* address: the number */
+    AMBIT__OBJECT_OTHER
+} ambit__object_kind;
+typedef struct ambit__object {
+    const void *address;
+    ambit__object_kind kind;
+    ambit__vector released; /* by unlocks and the like: who acquires joins it */
+    int owner;              /* thread index + 1, 0 for none */
+    int64_t count;          /* recursion, readers, semaphore, ... */
+    uint64_t state[6];      /* the kind's own */
+    const void *site;       /* of the last that took it */
+    bool made;              /* the kind's own: initialised */
+} ambit__object;
+ambit__object *ambit__object_at(const void *address, ambit__object_kind kind);
+/* This thread gives out all it did, or takes what was given. */
+void ambit__release_to(ambit__vector *released);
+void ambit__acquire_from(const ambit__vector *released);
+
+/* ---- history.c: atomics ---------------------------------------------------------------------- */
+
+typedef enum ambit__rmw {
+    AMBIT__RMW_EXCHANGE,
+    AMBIT__RMW_ADD,
+    AMBIT__RMW_SUB,
+    AMBIT__RMW_AND,
+    AMBIT__RMW_OR,
+    AMBIT__RMW_XOR,
+    AMBIT__RMW_NAND
+} ambit__rmw;
+
+void ambit__history_reset(void);
+uint64_t ambit__history_load(const volatile void *address, unsigned size, int order, const void *site);
+void ambit__history_store(volatile void *address, unsigned size, uint64_t value, int order,
+                          const void *site);
+uint64_t ambit__history_exchange(volatile void *address, unsigned size, ambit__rmw how,
+                                 uint64_t operand, int order, const void *site);
+bool ambit__history_compare_exchange(volatile void *address, unsigned size, uint64_t *expected,
+                                     uint64_t desired, int order, int failure_order, bool weak,
+                                     const void *site);
+void ambit__history_fence(int order, const void *site);
+void ambit__history_light_barrier(const void *site);
+/* membarrier(2), for all threads. */
+void ambit__history_heavy_barrier(const void *site);
+/* A full barrier without a step of its own, as in the kernel's futex. */
+void ambit__history_full_barrier(void);
+/* What stands last in modification order: for the kernel. Counts as an atomic access. */
+uint64_t ambit__history_newest(const volatile void *address, unsigned size, const void *site);
+
+/* ---- shadow.c: plain memory ------------------------------------------------------------------ */
+
+/* Who has touched which byte of 8, until it can no longer race with anyone. */
+typedef struct ambit__access {
+    uint32_t epoch;
+    uint8_t thread;
+    uint8_t mask; /* of the bytes */
+    bool writes;
+    bool atomic;
+    const void *site;
+} ambit__access;
+
+#define AMBIT__ACCESSES 12
+typedef struct ambit__granule {
+    uintptr_t address; /* a multiple of 8 */
+    uint32_t schedule; /* it is of this one */
+    uint8_t count;     /* of accesses */
+    uint8_t freed;     /* bytes that were given back */
+    uint8_t blank;     /* bytes of the heap that nobody wrote */
+    uint8_t renewed;   /* bytes written plainly since history.c last looked; it clears them */
+    const void *freed_site;
+    struct ambit__location *locations; /* history.c's, in this granule */
+    ambit__access accesses[AMBIT__ACCESSES];
+} ambit__granule;
+
+void ambit__shadow_reset(void); /* a new schedule: nothing is known */
+/* At the end of a schedule: puts memory outside of the heap back as it was. */
+void ambit__shadow_undo(void);
+/* What stands now stays: after `before`. */
+void ambit__shadow_keep(void);
+/* Calls `visit` for each 8 bytes outside of the heap and stacks that were touched: where pointers may be. */
+void ambit__shadow_each_root(void (*visit)(uintptr_t value, void *argument), void *argument);
+ambit__granule *ambit__shadow_at(uintptr_t address);
+/* An access, checked against those before. No step. */
+void ambit__shadow_access(uintptr_t address, size_t bytes, bool writes, bool atomic, const void *site);
+/* The heap: memory comes, blank or not; memory goes, and `site` is told to who touches it again. */
+void ambit__shadow_allocated(uintptr_t address, size_t bytes, bool blank);
+void ambit__shadow_freed(uintptr_t address, size_t bytes, const void *site);
+/* The last plain write of these bytes in this schedule; false if there was none. */
+bool ambit__shadow_last_write(const ambit__granule *granule, uint8_t mask, unsigned *thread,
+                              uint32_t *epoch);
+
+/* ---- arena.c: the heap of a schedule --------------------------------------------------------- */
+
+/* One stretch of addresses, given out upwards; nothing is reused within a schedule. */
+void ambit__arena_reset(void);
+void ambit__arena_keep(void); /* what stands now stays: after `before` */
+/* The next schedules give out other addresses: to see whether the code depends on them. */
+void ambit__arena_shift(unsigned by);
+void *ambit__arena_allocate(size_t bytes, size_t alignment, bool zero, const void *site);
+void ambit__arena_free(void *memory, const void *site);
+bool ambit__arena_owns(uintptr_t address);
+size_t ambit__arena_bytes(const void *memory);
+/* Which block an address is in, for reports: "heap 3 + 16, 64 bytes from x.c:12". False if none. */
+bool ambit__arena_name(uintptr_t address, unsigned *number, size_t *offset, size_t *bytes,
+                       const void **site);
+/* Fails the schedule if a block is still there that nothing points to. On no thread's stack. */
+bool ambit__arena_find_leak(const void **site, size_t *bytes, unsigned *blocks);
+
+/* ---- host.c: the kernel's threads ------------------------------------------------------------ */
+
+/* Makes sure that `count` are there; false (and errno) if they cannot be had. */
+bool ambit__host_prepare(unsigned count);
+/* Runs `entry` on the stack and with the thread-local memory of thread `index`, from the top. */
+void ambit__host_begin(unsigned index, void (*entry)(void));
+/* From this thread to another that has begun; returns when somebody comes back. */
+void ambit__host_switch(unsigned from, unsigned to);
+/* From the runner into a schedule, with thread `first`; returns when ambit__host_leave() is called. */
+void ambit__host_enter(unsigned first);
+/* Ends a schedule, from any of its threads: what is on their stacks is forgotten. */
+void ambit__host_leave(void) __attribute__((noreturn));
+/* The stack and the thread-local memory of a thread. */
+void ambit__host_bounds(unsigned index, uintptr_t *stack_low, uintptr_t *stack_high);
+
+/* ---- Strategies ------------------------------------------------------------------------------ */
+
+typedef struct ambit__strategy {
+    const char *name;
+    /* A schedule begins. */
+    void (*begin)(uint64_t seed);
+    /* One of the threads in the mask, none empty; `current` ran last and may be in it. */
+    unsigned (*pick)(uint32_t enabled, unsigned current);
+    unsigned (*decide)(ambit__decision kind, unsigned count, unsigned usual);
+    /* A thread has announced, a step was taken: may be NULL. */
+    void (*stepped)(const ambit__operation *operation);
+    /* It spins or yields: it should come last. May be NULL. */
+    void (*demote)(unsigned thread);
+    /* The schedule has ended. False: there is no other. May be NULL. */
+    bool (*finish)(void);
+} ambit__strategy;
+extern const ambit__strategy ambit__strategy_random, ambit__strategy_pct, ambit__strategy_mixed,
+    ambit__strategy_explore, ambit__strategy_follow;
+
+/* random.c: their settings. */
+void ambit__pct_set(unsigned depth, uint64_t steps);
+/* explore.c */
+void ambit__explore_set(unsigned preemptions);
+/* follow.c: plays decisions as they were written down; beyond their end, or where one no longer fits, the
+ * usual ones: the same thread, the newest store. */
+typedef struct ambit__written {
+    uint8_t kind, count, chosen;
+} ambit__written;
+void ambit__follow_set(const ambit__written *decisions, size_t count);
+
+/* Every decision of the schedule under way, in order (step.c writes them down). */
+extern ambit__written *ambit__decisions;
+extern size_t ambit__decision_count;
+
+/* ---- mutant.c -------------------------------------------------------------------------------- */
+
+/* The order that counts at this site: `order`, unless the site is being weakened. Every atomic operation,
+ * fence and barrier asks. For barriers relaxed means: not there. */
+int ambit__order(const void *site, ambit__operation_kind kind, int order);
+
+/* ---- run.c ----------------------------------------------------------------------------------- */
+
+extern const ambit_schedule_options *ambit__options; /* of the run under way, defaults filled in */
+extern ambit_schedule_result ambit__result;
+
+/* What a schedule under way has found (step.c fills it in). */
+typedef struct ambit__finding {
+    ambit_schedule_failure failure;
+    char message[512];
+    const void *site, *other_site;
+    uint8_t thread;
+    uint64_t hash, steps;
+    ambit__operation waiting[AMBIT__THREADS]; /* what the others were about to do */
+} ambit__finding;
+extern ambit__finding ambit__found;
+
+/* Plays one schedule from start to end; the state is as before afterwards. False: a failure, in
+ * `ambit__found`. */
+bool ambit__play(const ambit__strategy *strategy, uint64_t seed, ambit_schedule_fn *scenario,
+                 void *argument);
+/* Rows of the schedule that was played while recording. */
+extern ambit__operation *ambit__rows;
+extern size_t ambit__row_count;
+
+#endif
