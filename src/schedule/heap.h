@@ -16,6 +16,7 @@ typedef struct ambit__block {
     bool freed;
     bool kept;     /* `before` made it: it is there in every schedule */
     bool reached;  /* the search for leaks has found a pointer to it */
+    bool given_up; /* of one that is kept: it was freed already, or is between schedules */
     uint32_t next; /* in that search */
 } ambit__block;
 
