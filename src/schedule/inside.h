@@ -389,8 +389,8 @@ void ambit__rcu_reset(void);
 /* What stands now stays: after `before`. */
 void ambit__descriptors_keep(void);
 void ambit__rcu_keep(void);
-/* A thread has run its keys' destructors: it must not be registered as a reader any more. */
-void ambit__rcu_thread_gone(ambit__schedule_thread *thread);
+/* Before another run. */
+void ambit__rcu_forget(void);
 
 /* While on, a crash (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT) fails the schedule. Called by the thread
  * that runs schedules. */
@@ -399,8 +399,6 @@ void ambit__crash_catch(bool on);
 /* Ends the program, saying why, when no step is taken for some seconds. Between the two calls only. */
 void ambit__watchdog_start(void);
 void ambit__watchdog_stop(void);
-/* Steps taken since the program began (step.c). */
-extern volatile uint64_t ambit__step_total;
 /* Tells `text` and where the thread that runs is; called on the watchdog's own thread (report.c). */
 void ambit__report_stuck(const char *text);
 

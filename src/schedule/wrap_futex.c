@@ -109,6 +109,7 @@ static long futex_wait(const futex_call *call, const struct timespec *timeout) {
     ambit__history_full_barrier();
     uint32_t newest = (uint32_t)ambit__history_newest(call->word, sizeof(uint32_t), call->site);
     compare.value = newest;
+    ambit__filled(&compare);
     if (newest != call->value) return refused(EAGAIN);
 
     waiter *self = &waiters[ambit__self->index];
