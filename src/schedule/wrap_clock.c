@@ -16,6 +16,7 @@
 #include "schedule/times.h"
 #include "schedule/wraps.h"
 
+#define HERE __builtin_return_address(0)
 #define TICK_NS INT64_C(4000000)
 
 int __real_clock_gettime(clockid_t clock, struct timespec *time);
@@ -35,18 +36,20 @@ static bool is_coarse(clockid_t clock) {
     return clock == CLOCK_MONOTONIC_COARSE || clock == CLOCK_REALTIME_COARSE;
 }
 
-int ambit__clock_gettime_at(clockid_t clock, struct timespec *time) {
+int ambit__clock_gettime_at(clockid_t clock, struct timespec *time, const void *site) {
     struct timespec resolution;
     /* The kernel knows which clocks there are. */
     if (__real_clock_getres(clock, &resolution) != 0) return -1;
     int64_t now = ambit__read_clock();
     if (is_coarse(clock)) now -= now % TICK_NS;
+    ambit__will_write(time, sizeof *time, site);
     *time = ambit__time_spec(now);
     return 0;
 }
 
 int __wrap_clock_gettime(clockid_t clock, struct timespec *time) {
-    return ambit__self ? ambit__clock_gettime_at(clock, time) : __real_clock_gettime(clock, time);
+    if (!ambit__self) return __real_clock_gettime(clock, time);
+    return ambit__clock_gettime_at(clock, time, HERE);
 }
 
 int __wrap_clock_getres(clockid_t clock, struct timespec *time) {
@@ -59,6 +62,7 @@ int __wrap_clock_getres(clockid_t clock, struct timespec *time) {
 int __wrap_gettimeofday(struct timeval *time, void *zone) {
     if (!ambit__self) return __real_gettimeofday(time, zone);
     int64_t now = ambit__read_clock();
+    ambit__will_write(time, sizeof *time, HERE);
     if (time) *time = (struct timeval){now / AMBIT__SECOND_NS, now % AMBIT__SECOND_NS / 1000};
     if (zone) *(struct timezone *)zone = (struct timezone){0, 0};
     return 0;
@@ -67,6 +71,7 @@ int __wrap_gettimeofday(struct timeval *time, void *zone) {
 time_t __wrap_time(time_t *time) {
     if (!ambit__self) return __real_time(time);
     time_t now = ambit__read_clock() / AMBIT__SECOND_NS;
+    ambit__will_write(time, sizeof *time, HERE);
     if (time) *time = now;
     return now;
 }
@@ -74,6 +79,7 @@ time_t __wrap_time(time_t *time) {
 int __wrap_timespec_get(struct timespec *time, int base) {
     if (!ambit__self) return __real_timespec_get(time, base);
     if (base != TIME_UTC) return 0;
+    ambit__will_write(time, sizeof *time, HERE);
     *time = ambit__time_spec(ambit__read_clock());
     return base;
 }

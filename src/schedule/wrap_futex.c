@@ -85,6 +85,7 @@ static bool futex_deadline(const futex_call *call, const struct timespec *timeou
     *deadline = AMBIT__FOREVER;
     if (!timeout) return true;
     int64_t ns;
+    ambit__will_read(timeout, sizeof *timeout, call->site);
     if (!ambit__time_ns(timeout, &ns)) return false;
     /* WAIT is told how long, WAIT_BITSET until when; there is one time, so the clock is all the same. */
     *deadline = call->command == FUTEX_WAIT ? ambit__time_after(ns) : ns;
@@ -291,7 +292,8 @@ static bool call_by_function(long number, const long argument[ARGUMENTS], const 
     int descriptor = (int)argument[0];
     switch (number) {
     case SYS_clock_gettime:
-        *answer = ambit__clock_gettime_at((clockid_t)argument[0], (struct timespec *)argument[1]);
+        *answer =
+            ambit__clock_gettime_at((clockid_t)argument[0], (struct timespec *)argument[1], site);
         return true;
     case SYS_nanosleep:
         *answer = ambit__sleep_for((const struct timespec *)argument[0],

@@ -53,6 +53,7 @@ static void sleep_until(int64_t deadline_ns, const char *name, const void *site)
 int ambit__sleep_for(const struct timespec *length, struct timespec *left, const char *name,
                      const void *site) {
     int64_t ns;
+    ambit__will_read(length, sizeof *length, site);
     if (!ambit__time_ns(length, &ns)) {
         errno = EINVAL;
         return -1;
@@ -71,6 +72,7 @@ int __wrap_clock_nanosleep(clockid_t clock, int flags, const struct timespec *wh
                            struct timespec *left) {
     if (!ambit__self) return __real_clock_nanosleep(clock, flags, when, left);
     int64_t ns;
+    ambit__will_read(when, sizeof *when, __builtin_return_address(0));
     if (!ambit__time_ns(when, &ns)) return EINVAL;
     if (!(flags & TIMER_ABSTIME)) ns = ambit__time_after(ns);
     sleep_until(ns, "clock_nanosleep", __builtin_return_address(0));

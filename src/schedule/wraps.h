@@ -8,8 +8,17 @@
 
 #include "schedule/inside.h"
 
+/* What the C library or the kernel reads and writes for the program, which no compiler tells of. Before it
+ * is written, so that it can be put back. */
+static inline void ambit__will_write(const void *memory, size_t bytes, const void *site) {
+    if (memory && bytes) ambit__shadow_access((uintptr_t)memory, bytes, true, false, site);
+}
+static inline void ambit__will_read(const void *memory, size_t bytes, const void *site) {
+    if (memory && bytes) ambit__shadow_access((uintptr_t)memory, bytes, false, false, site);
+}
+
 /* wrap_clock.c */
-int ambit__clock_gettime_at(clockid_t clock, struct timespec *time);
+int ambit__clock_gettime_at(clockid_t clock, struct timespec *time, const void *site);
 
 /* wrap_sleep.c */
 int ambit__sleep_for(const struct timespec *length, struct timespec *left, const char *name,
