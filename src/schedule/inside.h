@@ -385,6 +385,31 @@ void ambit__host_leave(void) __attribute__((noreturn));
 /* The stack and the thread-local memory of a thread. */
 void ambit__host_bounds(unsigned index, uintptr_t *stack_low, uintptr_t *stack_high);
 
+/* ---- The kernel's side: wrap_futex.c, wrap_descriptor.c, rcu.c, wrap_unsupported.c, watchdog.c ------- */
+
+/* What gettid() says to the program. */
+static inline int ambit__thread_tid(unsigned index) { return 1000 + (int)index; }
+
+/* A schedule begins (or has ended): nobody waits, no descriptor of its own is open. */
+void ambit__futex_reset(void);
+void ambit__descriptors_reset(void);
+void ambit__rcu_reset(void);
+/* What stands now stays: after `before`. */
+void ambit__descriptors_keep(void);
+void ambit__rcu_keep(void);
+/* Before another run. */
+void ambit__rcu_forget(void);
+
+/* While on, a crash (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT) fails the schedule. Called by the thread
+ * that runs schedules. */
+void ambit__crash_catch(bool on);
+
+/* Ends the program, saying why, when no step is taken for some seconds. Between the two calls only. */
+void ambit__watchdog_start(void);
+void ambit__watchdog_stop(void);
+/* Tells `text` and where the thread that runs is; called on the watchdog's own thread (report.c). */
+void ambit__report_stuck(const char *text);
+
 /* ---- Strategies ------------------------------------------------------------------------------ */
 
 typedef struct ambit__strategy {
