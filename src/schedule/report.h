@@ -1,0 +1,77 @@
+/* What is told of a schedule: names for addresses, the table, the text of a failure.
+ *
+ * All of it allocates and reads files, so it is called between schedules only. The exception is
+ * ambit__report_stuck(), which is called when there is nothing left to lose. */
+#ifndef AMBIT_SCHEDULE_REPORT_H
+#define AMBIT_SCHEDULE_REPORT_H
+
+#include <stdio.h>
+
+#include "schedule/inside.h"
+
+/* host.c: where a thread's own memory hangs; 0 if it is not known. */
+uintptr_t ambit__host_thread_pointer(unsigned index) __attribute__((weak));
+
+/* ---- symbol.c: code -------------------------------------------------------------------------- */
+
+typedef struct ambit__place {
+    const char *function; /* never NULL: "?" */
+    const char *file;     /* NULL: not known; below the working directory without that */
+    int line, column;
+} ambit__place;
+
+/* Where the call is that returns to `site`: the line first, then the lines into which it was inlined,
+ * with their functions. At least one; they stay for the life of the process. */
+unsigned ambit__places(const void *site, const ambit__place **places);
+/* The function that starts at `address` (or holds it); NULL if there is none. */
+const char *ambit__function_name(const void *address);
+/* "dir/file.c:12 in push()" and "file.c:12"; what is not known is told as an address. Return `text`. */
+char *ambit__site_text(const void *site, char *text, size_t bytes);
+char *ambit__site_short(const void *site, char *text, size_t bytes);
+
+/* ---- variable.c: data ------------------------------------------------------------------------ */
+
+/* "queue.head", "slots[3] + 4", "heap 2 + 16", "stack of thread 1"; false, and nothing, if it has no name. */
+bool ambit__address_name(uintptr_t address, char *text, size_t bytes);
+/* The same, or the number; a block of the heap with its size and where it comes from. Returns `text`. */
+char *ambit__address_text(uintptr_t address, char *text, size_t bytes);
+
+/* For both of them: the modules of the process. */
+struct Dwfl_Module;
+struct Dwfl_Module *ambit__module_of(uintptr_t address);
+struct Dwfl_Module *ambit__module_main(void);
+
+/* ---- table.c --------------------------------------------------------------------------------- */
+
+/* What stands above and beside the rows. */
+typedef struct ambit__table {
+    const ambit__operation *rows;
+    size_t count;
+    size_t failing;         /* this row is marked; `count` or more: none */
+    uint64_t first_time_ns; /* virtual time at the start */
+} ambit__table;
+void ambit__table_print(FILE *out, const ambit__table *table);
+/* What one row says, without its place: "store flag = 1 release". */
+void ambit__row_text(const ambit__operation *row, char *text, size_t bytes);
+
+/* ---- report.c -------------------------------------------------------------------------------- */
+
+const char *ambit__failure_name(ambit_schedule_failure failure);
+/* One or two lines for ambit_schedule_result.message: what, and at which lines. */
+void ambit__report_message(const ambit__finding *found, char *text, size_t bytes);
+/* All of it: the failure that was found last, and how it came about. */
+typedef struct ambit__story {
+    const char *name, *strategy;
+    uint64_t seed, hash;  /* of the schedule that failed first */
+    uint64_t steps;       /* it took */
+    bool by_choices;      /* a seed does not play it again */
+    const char *settings; /* of the command line, to play it again: " --depth=2"; may be empty */
+    const ambit__written *choices;
+    size_t choice_count;
+    bool diverged; /* the seed has taken another way, once more or with other addresses */
+} ambit__story;
+void ambit__report_failure(FILE *out, const ambit__story *story);
+/* A call that blocks for real, or code that never takes a step: says where, from a signal handler. */
+void ambit__report_stuck(const char *text);
+
+#endif
