@@ -376,6 +376,8 @@ void ambit__host_enter(unsigned first);
 void ambit__host_leave(void) __attribute__((noreturn));
 /* The stack and the thread-local memory of a thread. */
 void ambit__host_bounds(unsigned index, uintptr_t *stack_low, uintptr_t *stack_high);
+/* Where its thread-local memory ends; 0 if that is not known. */
+uintptr_t ambit__host_thread_pointer(unsigned index);
 
 /* ---- Strategies ------------------------------------------------------------------------------ */
 
@@ -428,6 +430,7 @@ typedef struct ambit__finding {
     ambit_schedule_failure failure;
     char message[512];
     const void *site, *other_site;
+    const void *address; /* of the memory that a race or a bad access is about; NULL: none */
     uint8_t thread;
     uint64_t hash, steps;
     ambit__operation waiting[AMBIT__THREADS]; /* what the others were about to do */

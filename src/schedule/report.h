@@ -9,9 +9,6 @@
 
 #include "schedule/inside.h"
 
-/* host.c: where a thread's own memory hangs; 0 if it is not known. */
-uintptr_t ambit__host_thread_pointer(unsigned index) __attribute__((weak));
-
 /* ---- symbol.c: code -------------------------------------------------------------------------- */
 
 typedef struct ambit__place {
@@ -31,10 +28,11 @@ char *ambit__site_short(const void *site, char *text, size_t bytes);
 
 /* ---- variable.c: data ------------------------------------------------------------------------ */
 
-/* "queue.head", "slots[3] + 4", "heap 2 + 16", "stack of thread 1"; false, and nothing, if it has no name. */
-bool ambit__address_name(uintptr_t address, char *text, size_t bytes);
+/* "queue.head", "slots[3] + 4", "heap 2 + 16", "stack of thread 1"; false, and nothing, if it has no name.
+ * `size` is of what is meant there: of a structure its first member, or with 0 the whole. */
+bool ambit__address_name(uintptr_t address, size_t size, char *text, size_t bytes);
 /* The same, or the number; a block of the heap with its size and where it comes from. Returns `text`. */
-char *ambit__address_text(uintptr_t address, char *text, size_t bytes);
+char *ambit__address_text(uintptr_t address, size_t size, char *text, size_t bytes);
 
 /* For both of them: the modules of the process. */
 struct Dwfl_Module;
@@ -43,16 +41,22 @@ struct Dwfl_Module *ambit__module_main(void);
 
 /* ---- table.c --------------------------------------------------------------------------------- */
 
-/* What stands above and beside the rows. */
 typedef struct ambit__table {
     const ambit__operation *rows;
     size_t count;
-    size_t failing;         /* this row is marked; `count` or more: none */
-    uint64_t first_time_ns; /* virtual time at the start */
+    size_t failing; /* this row is marked; `count` or more: none */
 } ambit__table;
 void ambit__table_print(FILE *out, const ambit__table *table);
-/* What one row says, without its place: "store flag = 1 release". */
+/* row.c: what one row says, without its place: "store flag = 1 release". */
 void ambit__row_text(const ambit__operation *row, char *text, size_t bytes);
+const char *ambit__order_name(int order);
+
+/* follow.c: decisions as letters and digits, and back; false: `text` is none. */
+void ambit__choices_print(FILE *out, const ambit__written *choices, size_t count);
+bool ambit__choices_read(const char *text, ambit__written **choices, size_t *count);
+/* shrink.c: fewer decisions that fail in the same way, in place. False: they did not fail at all. */
+bool ambit__shrink(ambit_schedule_fn *scenario, void *argument, ambit__written *decisions,
+                   size_t *count);
 
 /* ---- report.c -------------------------------------------------------------------------------- */
 

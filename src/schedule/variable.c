@@ -156,11 +156,13 @@ static void add(char *text, size_t bytes, const char *format, const char *name, 
 }
 
 /* Adds what of the type is at `offset` to the name. Gives back what is left of the offset. */
-static size_t descend(Dwarf_Die *start, size_t offset, char *text, size_t bytes) {
+static size_t descend(Dwarf_Die *start, size_t offset, size_t meant, char *text, size_t bytes) {
     Dwarf_Die type, member;
     bool known = bare_type_of(start, &type);
     while (known) {
         int tag = dwarf_tag(&type);
+        size_t whole;
+        if (offset == 0 && (!meant || (size_of(&type, &whole) && whole <= meant))) break;
         if (tag == DW_TAG_structure_type || tag == DW_TAG_union_type) {
             if (!member_at(&type, &offset, &member)) break;
             const char *name = dwarf_diename(&member);
@@ -179,15 +181,26 @@ static size_t descend(Dwarf_Die *start, size_t offset, char *text, size_t bytes)
 
 /* ---- Names ------------------------------------------------------------------------------------ */
 
-static void name_inside(Dwfl_Module *module, uintptr_t start, const char *name, size_t offset,
-                        char *text, size_t bytes) {
+/* Where something is that has no more than a name in the symbol table: the variable's own is better, as
+ * compilers add to those of a function's statics. */
+typedef struct inside {
+    Dwfl_Module *module;
+    uintptr_t start;
+    const char *name;
+    size_t offset, size;
+} inside;
+
+static void name_inside(inside it, char *text, size_t bytes) {
     Dwarf_Die die;
-    (void)snprintf(text, bytes, "%s", name);
-    if (variable_at(module, start, &die)) offset = descend(&die, offset, text, bytes);
+    size_t offset = it.offset;
+    bool typed = variable_at(it.module, it.start, &die);
+    const char *own = typed ? dwarf_diename(&die) : NULL;
+    (void)snprintf(text, bytes, "%s", own ? own : it.name);
+    if (typed) offset = descend(&die, offset, it.size, text, bytes);
     if (offset) add(text, bytes, " + %zu", NULL, offset);
 }
 
-static bool name_static(uintptr_t address, char *text, size_t bytes) {
+static bool name_static(uintptr_t address, size_t size, char *text, size_t bytes) {
     Dwfl_Module *module = ambit__module_of(address);
     GElf_Off offset;
     GElf_Sym symbol;
@@ -200,12 +213,12 @@ static bool name_static(uintptr_t address, char *text, size_t bytes) {
         return true;
     }
     if (GELF_ST_TYPE(symbol.st_info) != STT_OBJECT || offset >= symbol.st_size) return false;
-    name_inside(module, address - offset, name, offset, text, bytes);
+    name_inside((inside){module, address - offset, name, offset, size}, text, bytes);
     return true;
 }
 
 /* The executable's own thread-locals lie below the thread pointer; `below` is how far. */
-static bool name_thread_local(size_t below, char *text, size_t bytes) {
+static bool name_thread_local(size_t below, size_t size, char *text, size_t bytes) {
     Dwfl_Module *module = ambit__module_main();
     GElf_Addr bias;
     Elf *elf = module ? dwfl_module_getelf(module, &bias) : NULL;
@@ -226,20 +239,21 @@ static bool name_thread_local(size_t below, char *text, size_t bytes) {
         if (!name || GELF_ST_TYPE(symbol.st_info) != STT_TLS || symbol.st_shndx == SHN_UNDEF) continue;
         size_t start = symbol.st_value > bias ? symbol.st_value - bias : symbol.st_value;
         if (at < start || at >= start + symbol.st_size) continue;
-        name_inside(module, start, name, at - start, text, bytes);
+        name_inside((inside){module, start, name, at - start, size}, text, bytes);
         return true;
     }
     return false;
 }
 
-static bool name_of_thread(uintptr_t address, char *text, size_t bytes) {
+static bool name_of_thread(uintptr_t address, size_t size, char *text, size_t bytes) {
     for (unsigned i = 0; i < AMBIT__THREADS; i++) {
         uintptr_t low, high, pointer;
         char name[128];
         ambit__host_bounds(i, &low, &high);
         if (address < low || address >= high) continue;
         pointer = ambit__host_thread_pointer(i);
-        if (pointer && address < pointer && name_thread_local(pointer - address, name, sizeof name))
+        if (pointer && address < pointer &&
+            name_thread_local(pointer - address, size, name, sizeof name))
             (void)snprintf(text, bytes, "%s of thread %u", name, i);
         else
             (void)snprintf(text, bytes, "stack of thread %u", i);
@@ -248,29 +262,29 @@ static bool name_of_thread(uintptr_t address, char *text, size_t bytes) {
     return false;
 }
 
-bool ambit__address_name(uintptr_t address, char *text, size_t bytes) {
+bool ambit__address_name(uintptr_t address, size_t size, char *text, size_t bytes) {
     unsigned number;
-    size_t offset, size;
+    size_t offset, whole;
     const void *site;
     if (address < 4096) return false;
-    if (ambit__arena_name(address, &number, &offset, &size, &site)) {
+    if (ambit__arena_name(address, &number, &offset, &whole, &site)) {
         (void)snprintf(text, bytes, "heap %u", number);
         if (offset) add(text, bytes, " + %zu", NULL, offset);
         return true;
     }
-    return name_of_thread(address, text, bytes) || name_static(address, text, bytes);
+    return name_of_thread(address, size, text, bytes) || name_static(address, size, text, bytes);
 }
 
-char *ambit__address_text(uintptr_t address, char *text, size_t bytes) {
+char *ambit__address_text(uintptr_t address, size_t size, char *text, size_t bytes) {
     unsigned number;
-    size_t offset, size;
+    size_t offset, whole;
     const void *site;
-    if (ambit__arena_name(address, &number, &offset, &size, &site)) {
+    if (ambit__arena_name(address, &number, &offset, &whole, &site)) {
         char from[256];
-        (void)snprintf(text, bytes, "heap block %u (%zu bytes from %s)", number, size,
+        (void)snprintf(text, bytes, "heap block %u (%zu bytes from %s)", number, whole,
                        ambit__site_text(site, from, sizeof from));
         if (offset) add(text, bytes, " + %zu", NULL, offset);
-    } else if (!ambit__address_name(address, text, bytes))
+    } else if (!ambit__address_name(address, size, text, bytes))
         (void)snprintf(text, bytes, "0x%lx", (unsigned long)address);
     return text;
 }
