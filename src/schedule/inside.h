@@ -384,6 +384,8 @@ void ambit__host_enter(unsigned first);
 void ambit__host_leave(void) __attribute__((noreturn));
 /* The stack and the thread-local memory of a thread. */
 void ambit__host_bounds(unsigned index, uintptr_t *stack_low, uintptr_t *stack_high);
+/* Where its thread-local memory ends; 0 if that is not known. */
+uintptr_t ambit__host_thread_pointer(unsigned index);
 
 /* ---- The kernel's side: wrap_futex.c, wrap_descriptor.c, rcu.c, wrap_unsupported.c, watchdog.c ------- */
 
