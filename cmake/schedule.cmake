@@ -41,6 +41,7 @@ file(STRINGS ${ambit_schedule_wrap_file} ambit_schedule_wraps REGEX "^[A-Za-z_]"
 list(TRANSFORM ambit_schedule_wraps REPLACE "[^A-Za-z0-9_].*$" "")
 list(REMOVE_DUPLICATES ambit_schedule_wraps)
 list(TRANSFORM ambit_schedule_wraps PREPEND "--wrap=" OUTPUT_VARIABLE ambit_schedule_link)
+list(PREPEND ambit_schedule_link --undefined=ambit__alone) # alone.c is always in
 list(JOIN ambit_schedule_link "," ambit_schedule_link)
 
 add_library(ambit_schedule STATIC ${ambit_schedule_sources})
