@@ -390,6 +390,8 @@ void ambit__host_enter(unsigned first);
 void ambit__host_leave(void) __attribute__((noreturn));
 /* The stack and the thread-local memory of a thread. */
 void ambit__host_bounds(unsigned index, uintptr_t *stack_low, uintptr_t *stack_high);
+/* Where its thread-local memory ends; 0 if that is not known. */
+uintptr_t ambit__host_thread_pointer(unsigned index);
 
 /* ---- The kernel's side: wrap_futex.c, wrap_descriptor.c, rcu.c, wrap_unsupported.c, watchdog.c ------- */
 
@@ -405,8 +407,9 @@ void ambit__descriptors_keep(void);
 void ambit__rcu_keep(void);
 /* Before another run. */
 void ambit__rcu_forget(void);
+void ambit__descriptors_forget(void);
 
-/* While on, a crash (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT) fails the schedule. Called by the thread
+/* crash.c. While on, a crash (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT) fails the schedule. Called by the thread
  * that runs schedules. */
 void ambit__crash_catch(bool on);
 
