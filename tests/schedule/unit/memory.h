@@ -79,7 +79,8 @@ static inline void step(void) { ambit__self->happens.at[ambit__self->index]++; }
 static inline void begin(void) {
     ambit__schedule_number++;
     for (unsigned i = 0; i < AMBIT__THREADS; i++) {
-        ambit__threads[i] = (ambit__schedule_thread){.state = AMBIT__THREAD_LIVE, .index = (uint8_t)i};
+        ambit__threads[i] =
+            (ambit__schedule_thread){.state = AMBIT__THREAD_LIVE, .index = (uint8_t)i};
         ambit__threads[i].happens.at[i] = 1;
     }
     ambit__thread_count = AMBIT__THREADS;

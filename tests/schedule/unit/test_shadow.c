@@ -362,6 +362,10 @@ static void stacks_are_no_roots_and_not_put_back(void **state) {
 
 #define MANY 100000
 
+static bool is_racy(const uint64_t *word) {
+    return FAILURE_OF(reads(word, 8, 2)) == AMBIT_SCHEDULE_RACE;
+}
+
 static void much_memory_is_known_and_put_back(void **state) {
     (void)state;
     uint64_t *much = malloc(MANY * sizeof *much);
@@ -373,8 +377,7 @@ static void much_memory_is_known_and_put_back(void **state) {
             much[i] = ~much[i];
         }
         as(1);
-        for (unsigned i = 0; i < MANY; i += 97)
-            assert_failure(reads(&much[i], 8, 2), AMBIT_SCHEDULE_RACE);
+        for (unsigned i = 0; i < MANY; i += 97) assert_true(is_racy(&much[i]));
         end();
         for (unsigned i = 0; i < MANY; i++) assert_int_equal(much[i], i);
         begin();
