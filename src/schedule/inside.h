@@ -401,8 +401,9 @@ void ambit__descriptors_keep(void);
 void ambit__rcu_keep(void);
 /* Before another run. */
 void ambit__rcu_forget(void);
+void ambit__descriptors_forget(void);
 
-/* While on, a crash (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT) fails the schedule. Called by the thread
+/* crash.c. While on, a crash (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT) fails the schedule. Called by the thread
  * that runs schedules. */
 void ambit__crash_catch(bool on);
 
