@@ -48,10 +48,10 @@
 #define SPURIOUS_MOST 2
 
 typedef enum action_kind {
-    LOAD,    /* register = variable; any store that may be seen */
-    STORE,   /* variable = value */
-    ADD,     /* register = variable; variable += value */
-    LOAD_SC, /* not older than what SC fences have passed on */
+    LOAD,     /* register = variable; any store that may be seen */
+    STORE,    /* variable = value */
+    ADD,      /* register = variable; variable += value */
+    LOAD_SC,  /* not older than what SC fences have passed on */
     STORE_SC,
     FENCE_SC,
     LOCK,
@@ -62,10 +62,10 @@ typedef enum action_kind {
     WAKE, /* one of those that wait */
     SKIP, /* no step: the next `value` actions, if the register is zero */
     SKIP_UNLESS_ZERO,
-    CHOOSE,   /* no step: register = one of `value` */
-    SPIN,     /* until variable == value: one load a round */
-    FAIL_IF,  /* no step: fails if the register is `value` */
-    JOIN_ALL, /* no step of its own kind: waits for the ends of all others */
+    CHOOSE,    /* no step: register = one of `value` */
+    SPIN,      /* until variable == value: one load a round */
+    FAIL_IF,   /* no step: fails if the register is `value` */
+    JOIN_ALL,  /* no step of its own kind: waits for the ends of all others */
     END
 } action_kind;
 
@@ -229,30 +229,24 @@ static inline void announce(unsigned index) {
         else if (next->kind == SKIP_UNLESS_ZERO && thread->reg != 0)
             thread->next += (unsigned)next->value;
         else if (next->kind == CHOOSE)
-            thread->regs =
-                mixed(thread->regs, (uint64_t)(thread->reg = (int)world_decide(
-                                                   AMBIT__DECIDE_USER, (unsigned)next->value, 0)));
+            thread->regs = mixed(thread->regs,
+                                 (uint64_t)(thread->reg = (int)world_decide(
+                                                AMBIT__DECIDE_USER, (unsigned)next->value, 0)));
         else if (next->kind == FAIL_IF && thread->reg == next->value)
             simulated_fail(AMBIT_SCHEDULE_ASSERTION, (const void *)next, NULL, "failed");
         else if (next->kind != SKIP && next->kind != SKIP_UNLESS_ZERO && next->kind != FAIL_IF)
             break;
     }
     const action *next = action_of(index);
-    static const ambit__operation_kind kinds[] = {[LOAD] = AMBIT__OP_LOAD,
-                                                  [STORE] = AMBIT__OP_STORE,
-                                                  [ADD] = AMBIT__OP_EXCHANGE,
-                                                  [LOAD_SC] = AMBIT__OP_LOAD,
-                                                  [STORE_SC] = AMBIT__OP_STORE,
-                                                  [FENCE_SC] = AMBIT__OP_FENCE,
-                                                  [LOCK] = AMBIT__OP_LOCK,
-                                                  [UNLOCK] = AMBIT__OP_UNLOCK,
-                                                  [TRY_LOCK] = AMBIT__OP_TRY_LOCK,
-                                                  [WAIT] = AMBIT__OP_WAIT,
-                                                  [WAIT_SPURIOUS] = AMBIT__OP_WAIT,
-                                                  [WAKE] = AMBIT__OP_WAKE,
-                                                  [SPIN] = AMBIT__OP_LOAD,
-                                                  [JOIN_ALL] = AMBIT__OP_JOIN,
-                                                  [END] = AMBIT__OP_EXIT};
+    static const ambit__operation_kind kinds[] = {
+        [LOAD] = AMBIT__OP_LOAD,         [STORE] = AMBIT__OP_STORE,
+        [ADD] = AMBIT__OP_EXCHANGE,      [LOAD_SC] = AMBIT__OP_LOAD,
+        [STORE_SC] = AMBIT__OP_STORE,    [FENCE_SC] = AMBIT__OP_FENCE,
+        [LOCK] = AMBIT__OP_LOCK,         [UNLOCK] = AMBIT__OP_UNLOCK,
+        [TRY_LOCK] = AMBIT__OP_TRY_LOCK, [WAIT] = AMBIT__OP_WAIT,
+        [WAIT_SPURIOUS] = AMBIT__OP_WAIT, [WAKE] = AMBIT__OP_WAKE,
+        [SPIN] = AMBIT__OP_LOAD,         [JOIN_ALL] = AMBIT__OP_JOIN,
+        [END] = AMBIT__OP_EXIT};
     ambit__operation *operation = &thread->operation;
     *operation = (ambit__operation){.kind = kinds[next->kind],
                                     .thread = (uint8_t)index,
@@ -297,7 +291,8 @@ static inline void load(simulated_thread *self, const action *of, bool sc) {
     int lowest = self->seen.at_least[of->variable];
     if (sc && world.fences.at_least[of->variable] > lowest)
         lowest = world.fences.at_least[of->variable];
-    int back = (int)world_decide(AMBIT__DECIDE_READ, (unsigned)(at->count - lowest), 0);
+    int back =
+        (int)world_decide(AMBIT__DECIDE_READ, (unsigned)(at->count - lowest), 0);
     self->seen.at_least[of->variable] = at->count - 1 - back;
     self->reg = at->values[at->count - 1 - back];
 }
@@ -478,8 +473,8 @@ static inline uint64_t trace(void) {
         size_t best = world.step_count;
         for (size_t i = 0; i < world.step_count; i++) {
             if (done[i]) continue;
-            bool first =
-                best == world.step_count || world.steps[i].thread < world.steps[best].thread;
+            bool first = best == world.step_count ||
+                         world.steps[i].thread < world.steps[best].thread;
             for (size_t j = 0; first && j < i; j++)
                 if (!done[j] && (world.steps[j].thread == world.steps[i].thread ||
                                  ambit__touches_meet(&world.steps[j].touch, &world.steps[i].touch)))
