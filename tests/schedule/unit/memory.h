@@ -16,6 +16,23 @@
 
 #include "schedule/heap.h"
 
+/* The tests are linked with --wrap, as all that uses the library, and some run as a thread of a schedule: their
+ * own calls, and those that the compiler makes, are no accesses of a program. To the assembler the plain
+ * names mean the real ones, as they do in the library. */
+#ifndef TEST_UNWRAPPED
+#define REAL(name) __asm__(".set " #name ", __real_" #name)
+REAL(memcmp);
+REAL(memcpy);
+REAL(memset);
+REAL(strcmp);
+REAL(strstr);
+REAL(vsnprintf);
+REAL(malloc);
+REAL(free);
+REAL(mmap);
+REAL(munmap);
+#endif
+
 /* What step.c, host.c and the linker would have. */
 ambit__schedule_thread *ambit__self;
 ambit__schedule_thread ambit__threads[AMBIT__THREADS];
@@ -48,10 +65,12 @@ void ambit__fail(ambit_schedule_failure failure, const void *site, const void *o
     longjmp(test_back, 1);
 }
 
+#ifdef TEST_UNWRAPPED
 void *__real_mmap(void *address, size_t bytes, int protection, int flags, int file, off_t offset) {
     return mmap(address, bytes, protection, flags, file, offset);
 }
 int __real_munmap(void *address, size_t bytes) { return munmap(address, bytes); }
+#endif
 
 /* Does `what`, and says what was found. */
 #define FAILURE_OF(what)                                                                           \
