@@ -9,7 +9,7 @@ pkg_check_modules(LIBDW QUIET IMPORTED_TARGET libdw)
 set(ambit_schedule_lacks "")
 if(NOT LIBDW_FOUND)
   set(ambit_schedule_lacks "libdw (Debian: libdw-dev, elsewhere elfutils-devel)")
-elseif(NOT ambit_schedule_sources)
+elseif(NOT ambit_schedule_sources OR NOT EXISTS ${PROJECT_SOURCE_DIR}/src/schedule/wrap.txt)
   set(ambit_schedule_lacks "its sources")
 elseif(NOT (CMAKE_SYSTEM_NAME STREQUAL "Linux" AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$"))
   set(ambit_schedule_lacks "Linux on x86-64")
@@ -41,6 +41,7 @@ file(STRINGS ${ambit_schedule_wrap_file} ambit_schedule_wraps REGEX "^[A-Za-z_]"
 list(TRANSFORM ambit_schedule_wraps REPLACE "[^A-Za-z0-9_].*$" "")
 list(REMOVE_DUPLICATES ambit_schedule_wraps)
 list(TRANSFORM ambit_schedule_wraps PREPEND "--wrap=" OUTPUT_VARIABLE ambit_schedule_link)
+list(PREPEND ambit_schedule_link --undefined=ambit__alone) # alone.c is always in
 list(JOIN ambit_schedule_link "," ambit_schedule_link)
 
 add_library(ambit_schedule STATIC ${ambit_schedule_sources})
