@@ -201,3 +201,5 @@ void ambit__host_bounds(unsigned index, uintptr_t *low, uintptr_t *high) {
     *low = hosts[index].low;
     *high = hosts[index].high;
 }
+
+uintptr_t ambit__host_thread_pointer(unsigned index) { return hosts[index].thread_pointer; }
