@@ -64,14 +64,15 @@ target_link_libraries(ambit_schedule PUBLIC $<BUILD_INTERFACE:PkgConfig::LIBDW> 
 target_link_options(ambit_schedule INTERFACE "LINKER:${ambit_schedule_link}")
 
 # In place, so the whole archive has to be made anew when the list has changed.
-list(JOIN ambit_schedule_wraps "\n" ambit_schedule_wrap_lines)
-set(ambit_schedule_wrap_names ${PROJECT_BINARY_DIR}/schedule_wraps.txt)
-file(CONFIGURE OUTPUT ${ambit_schedule_wrap_names} CONTENT "${ambit_schedule_wrap_lines}\n" @ONLY)
-set_source_files_properties(${ambit_schedule_sources} PROPERTIES OBJECT_DEPENDS ${ambit_schedule_wrap_names})
+list(TRANSFORM ambit_schedule_wraps REPLACE "(.+)" "\\1 __real_\\1" OUTPUT_VARIABLE ambit_schedule_lines)
+list(JOIN ambit_schedule_lines "\n" ambit_schedule_lines)
+set(ambit_schedule_real ${PROJECT_BINARY_DIR}/schedule_real.txt)
+file(CONFIGURE OUTPUT ${ambit_schedule_real} CONTENT "${ambit_schedule_lines}\n" @ONLY)
+set_source_files_properties(${ambit_schedule_sources} PROPERTIES OBJECT_DEPENDS ${ambit_schedule_real})
 add_custom_command(
   TARGET ambit_schedule POST_BUILD
   COMMAND ${CMAKE_COMMAND} -D NM=${CMAKE_NM} -D OBJCOPY=${CMAKE_OBJCOPY} -D ARCHIVE=$<TARGET_FILE:ambit_schedule> -D
-          WRAPS=${ambit_schedule_wrap_names} -P ${PROJECT_SOURCE_DIR}/cmake/schedule_seal.cmake
+          REAL=${ambit_schedule_real} -P ${PROJECT_SOURCE_DIR}/cmake/schedule_seal.cmake
   VERBATIM)
 
 include(${PROJECT_SOURCE_DIR}/cmake/AmbitSchedule.cmake)

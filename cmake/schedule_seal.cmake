@@ -1,4 +1,4 @@
-# cmake -D NM= -D OBJCOPY= -D ARCHIVE= -D WRAPS= -P: renames symbols of the scheduler's library, in place.
+# cmake -D NM= -D OBJCOPY= -D ARCHIVE= -D REAL= -P: renames symbols of the scheduler's library, in place.
 #
 # Its own calls of what it wraps are to reach the real ones: --wrap would redirect them too, also those of
 # memcpy(), which the compiler makes of its own accord. They get the name that the linker has for those.
@@ -18,14 +18,10 @@ string(REGEX MATCHALL "(^|\n)ambit__[A-Za-z0-9_]+ " symbols "${symbols}")
 list(TRANSFORM symbols STRIP)
 list(REMOVE_DUPLICATES symbols)
 list(FILTER symbols EXCLUDE REGEX "^ambit__schedule_")
-set(renames "")
+file(READ ${REAL} renames)
 foreach(symbol IN LISTS symbols)
   string(REGEX REPLACE "^ambit__" "ambit_schedule__" renamed ${symbol})
   string(APPEND renames "${symbol} ${renamed}\n")
-endforeach()
-file(STRINGS ${WRAPS} wraps)
-foreach(symbol IN LISTS wraps)
-  string(APPEND renames "${symbol} __real_${symbol}\n")
 endforeach()
 file(WRITE ${ARCHIVE}.renames "${renames}")
 execute_process(COMMAND ${OBJCOPY} --redefine-syms=${ARCHIVE}.renames ${ARCHIVE} RESULT_VARIABLE failed)
