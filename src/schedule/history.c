@@ -247,17 +247,36 @@ static void fill(store *new, uint64_t value, int order) {
     }
 }
 
+static bool may_be_placed(void) {
+    return !ambit__options->strong_memory && !ambit__self->spinning && ambit__stores_are_placed();
+}
+
 /* How far back a store may go: not before what this thread knows, nor between a read-modify-write, or a
  * release sequence, and what it continues. */
 static unsigned choose_place(location *at, int order) {
-    if (order == AMBIT__SEQ_CST || ambit__options->strong_memory || !ambit__stores_are_placed())
-        return at->count;
+    if (!may_be_placed()) return at->count;
     unsigned lowest = floor_of(at, order) + 1, room = 1;
     for (unsigned place = at->count; place-- > lowest; room++) {
         const store *behind = store_at(at, place);
-        if (behind->modifies || behind->continues || behind->sc_time) break;
+        if (behind->modifies || behind->continues) break;
     }
     return at->count - ambit__decide(AMBIT__DECIDE_PLACE, room, 0);
+}
+
+/* A read-modify-write goes right behind what it reads, where no other stands already. */
+static bool may_be_replaced(location *at, unsigned place, int order) {
+    if (place == at->count - 1u) return true;
+    return may_be_placed() && !store_at(at, place + 1)->modifies && place >= floor_of(at, order);
+}
+
+static unsigned choose_origin(location *at, int order) {
+    unsigned newest = at->count - 1u, count = 0;
+    if (!may_be_placed()) return newest;
+    uint8_t places[STORES];
+    unsigned lowest = floor_of(at, order);
+    for (unsigned place = newest + 1; place-- > lowest;)
+        if (place == newest || !store_at(at, place + 1)->modifies) places[count++] = (uint8_t)place;
+    return places[ambit__decide(AMBIT__DECIDE_PLACE, count, 0)];
 }
 
 static void put(location *at, uint64_t value, int order) {
@@ -275,10 +294,10 @@ static void put(location *at, uint64_t value, int order) {
     if (last) memory_write((void *)at->address, at->size, value);
 }
 
-/* A read-modify-write of what `newest` has read. */
-static void replace(location *at, uint64_t value, int order) {
-    const store before = *newest_of(at);
-    unsigned place = at->count;
+/* A read-modify-write of what stands at `place`. */
+static void replace(location *at, unsigned place, uint64_t value, int order) {
+    const store before = *store_at(at, place);
+    bool last = ++place == at->count;
     store *new = make_room(at, &place);
     fill(new, value, order);
     new->modifies = true;
@@ -287,7 +306,7 @@ static void replace(location *at, uint64_t value, int order) {
         new->head = before.head;
         new->head_released = before.head_released;
     }
-    memory_write((void *)at->address, at->size, value);
+    if (last) memory_write((void *)at->address, at->size, value);
 }
 
 /* ---- Operations ------------------------------------------------------------------------------ */
@@ -365,7 +384,8 @@ uint64_t ambit__history_exchange(volatile void *address, unsigned size, ambit__r
     ambit__step(&operation);
     touch(address, size, true, site);
     location *at = location_at(address, size);
-    store *of = newest_of(at);
+    unsigned place = choose_origin(at, order);
+    store *of = store_at(at, place);
     uint64_t old = of->value;
     uint64_t new = truncate_to(combine(how, old, operand), size);
     if (new == old)
@@ -374,24 +394,32 @@ uint64_t ambit__history_exchange(volatile void *address, unsigned size, ambit__r
         ambit__progress();
     note_read(of);
     learn(of, order);
-    replace(at, new, order);
+    replace(at, place, new, order);
     operation.before = old;
     operation.value = new;
     ambit__filled(&operation);
     return old;
 }
 
-/* A weak exchange may fail for nothing; and any may fail because it reads an old store, which the standard
- * does not rule out. */
-static store *choose_failure(location *at, uint64_t expected, int failure_order, bool weak) {
-    store *newest = newest_of(at);
-    if (newest->value == expected) {
-        bool fails = weak && !ambit__options->no_spurious && !ambit__self->spinning &&
-                     ambit__decide(AMBIT__DECIDE_WEAK, 2, 0);
-        return fails ? newest : NULL;
-    }
+/* Where an exchange finds what it expects; or, if it fails, `*failed` is what it reads. A failing one is
+ * just a load, so it may read an old store; a weak one may fail for nothing. */
+static unsigned choose_success(location *at, uint64_t expected, int order, int failure_order,
+                               bool weak, store **failed) {
+    unsigned newest = at->count - 1u;
     store *of = choose_store(at, failure_order);
-    return of->value == expected ? newest : of;
+    *failed = of;
+    if (of->value != expected) return 0;
+    if (weak && !ambit__options->no_spurious && !ambit__self->spinning &&
+        ambit__decide(AMBIT__DECIDE_WEAK, 2, 0))
+        return 0;
+    unsigned place = newest;
+    while (store_at(at, place) != of) place--;
+    if (!may_be_replaced(at, place, order)) {
+        *failed = store_at(at, place = newest);
+        if ((*failed)->value != expected) return 0;
+    }
+    *failed = NULL;
+    return place;
 }
 
 bool ambit__history_compare_exchange(volatile void *address, unsigned size, uint64_t *expected,
@@ -403,9 +431,10 @@ bool ambit__history_compare_exchange(volatile void *address, unsigned size, uint
     ambit__operation operation = announce(AMBIT__OP_COMPARE_EXCHANGE, address, size, order, site);
     ambit__step(&operation);
     location *at = location_at(address, size);
-    store *failure = choose_failure(at, *expected, failure_order, weak);
+    store *failure;
+    unsigned place = choose_success(at, *expected, order, failure_order, weak, &failure);
     touch(address, size, !failure, site);
-    store *of = failure ? failure : newest_of(at);
+    store *of = failure ? failure : store_at(at, place);
     note_read(of);
     learn(of, failure ? failure_order : order);
     operation.before = of->value;
@@ -418,7 +447,7 @@ bool ambit__history_compare_exchange(volatile void *address, unsigned size, uint
         return false;
     }
     if (of->value != desired) ambit__progress();
-    replace(at, truncate_to(desired, size), order);
+    replace(at, place, truncate_to(desired, size), order);
     return true;
 }
 
