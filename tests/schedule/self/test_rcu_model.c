@@ -204,7 +204,8 @@ static void publishing_without_release_is_found(void **state) {
 
 /* ---- What is ordered ------------------------------------------------------------------------- */
 
-static int plain, other_plain;
+/* Seen from outside, so that the compiler does not know all their values. */
+int plain, other_plain;
 static _Atomic(int) flag;
 
 static void write_in_section(void *argument) {
