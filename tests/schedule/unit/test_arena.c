@@ -139,8 +139,8 @@ static void what_a_library_wrote_may_be_read(void **state) {
     memset(block + 8, 'x', 8);
     reads(block + 8, 8, 2);
     block[24] = 0;
-    reads(block + 24, 1, 2);
     reads(block + 25, 1, 2); /* beside it: nobody can know how much of it was written */
+    reads(block + 24, 1, 2);
     assert_failure(reads(block + 32, 8, 2), AMBIT_SCHEDULE_UNINITIALISED);
 }
 
@@ -165,7 +165,7 @@ static void an_allocation_is_a_write(void **state) {
 /* Not at the line of malloc(), if there is a better one. */
 static void a_race_names_the_first_write_after_the_allocation(void **state) {
     (void)state;
-    char *block = allocate(8, 1);
+    char *block = ambit__arena_allocate(8, 0, true, SITE(1));
     writes(block, 8, 2);
     as(1);
     assert_failure(reads(block, 8, 3), AMBIT_SCHEDULE_RACE);
@@ -308,6 +308,24 @@ static void kept_blocks_are_there_in_each_schedule(void **state) {
     ambit__arena_free(kept, SITE(10)); /* between schedules: for good */
     begin();
     assert_failure(reads(kept, 8, 11), AMBIT_SCHEDULE_USE_AFTER_FREE);
+    ambit__arena_free(large, SITE(12));
+    end();
+    begin();
+    writes(large, 8, 13);
+    assert_failure(reads(kept, 8, 11), AMBIT_SCHEDULE_USE_AFTER_FREE);
+}
+
+static void blocks_of_the_last_schedule_are_forgotten(void **state) {
+    (void)state;
+    char *gone = NULL;
+    for (unsigned i = 0; i < 3; i++) {
+        char *block = allocate(256, 1);
+        if (i == 1) gone = block;
+    }
+    writes(gone, 8, 2);
+    begin();
+    (void)allocate(16, 3);
+    assert_failure(writes(gone, 8, 4), AMBIT_SCHEDULE_OUT_OF_BOUNDS);
 }
 
 /* ---- Leaks ----------------------------------------------------------------------------------- */
@@ -443,6 +461,7 @@ int main(void) {
         TEST(no_address_comes_again),
         TEST(bad_frees_are_misuse),
         TEST(each_schedule_gets_the_same_addresses_unless_shifted),
+        TEST(blocks_of_the_last_schedule_are_forgotten),
         TEST(what_nothing_points_to_leaks),
         TEST(what_is_reached_through_others_does_not_leak),
         TEST(unmapped_memory_is_told_and_goes_at_the_end),
