@@ -2,9 +2,6 @@
  * same. */
 #include "memory.h"
 
-void *__wrap_mmap(void *address, size_t bytes, int protection, int flags, int file, off_t offset);
-int __wrap_munmap(void *address, size_t bytes);
-
 static char *allocate(size_t bytes, unsigned site) {
     return ambit__arena_allocate(bytes, 0, false, SITE(site));
 }
@@ -388,7 +385,7 @@ static bool is_mapped(void *address) {
     return mincore(address, 1, &in_core) == 0;
 }
 
-static char *map(size_t bytes) {
+static char *map_pages(size_t bytes) {
     char *memory =
         __wrap_mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     assert_ptr_not_equal(memory, MAP_FAILED);
@@ -397,7 +394,7 @@ static char *map(size_t bytes) {
 
 static void unmapped_memory_is_told_and_goes_at_the_end(void **state) {
     (void)state;
-    char *memory = map(10000), *held = map(4096), *read_only = map(4096);
+    char *memory = map_pages(10000), *held = map_pages(4096), *read_only = map_pages(4096);
     writes(memory + 4096, 8, 1);
     assert_int_equal(__wrap_munmap(memory, 10000), 0);
     assert_failure(reads(memory + 4096, 8, 2), AMBIT_SCHEDULE_USE_AFTER_FREE);
@@ -417,7 +414,7 @@ static void unmapped_memory_is_told_and_goes_at_the_end(void **state) {
 static void older_mappings_come_back(void **state) {
     (void)state;
     end();
-    char *memory = map(4096);
+    char *memory = map_pages(4096);
     memory[0] = 1;
     begin();
     assert_int_equal(__wrap_munmap(memory, 4096), 0);
@@ -434,7 +431,7 @@ static void older_mappings_come_back(void **state) {
 
 static void mapped_memory_is_a_root(void **state) {
     (void)state;
-    char *memory = map(4096), *block = allocate(8, 1);
+    char *memory = map_pages(4096), *block = allocate(8, 1);
     set(memory + 16, block);
     assert_false(leaks(0, 0, 0));
     assert_int_equal(__wrap_munmap(memory, 4096), 0);
