@@ -448,6 +448,7 @@ void ambit__shadow_undo(void) {
         const shadow_cell *cell = cell_at(i);
         if (cell->written && cell->where == OUTSIDE) put_back(cell);
     }
+    ambit__arena_revive();
     used = 0;
     last = &nothing;
     if (!++schedule) ambit__shadow_reset();

@@ -26,6 +26,7 @@
 #define ambit__arena_number memory_arena_number
 #define ambit__arena_owns memory_arena_owns
 #define ambit__arena_pattern memory_arena_pattern
+#define ambit__arena_revive memory_arena_revive
 #define ambit__arena_reset memory_arena_reset
 #define ambit__arena_shift memory_arena_shift
 #define ambit__fail memory_fail

@@ -301,6 +301,7 @@ static void kept_blocks_are_there_in_each_schedule(void **state) {
     writes(&kept[1], 8, 6);
     kept[1] = (uintptr_t)fresh; /* held by what is kept */
     assert_false(ambit__arena_find_leak(&site, &bytes, &blocks));
+    ambit__arena_free(kept, SITE(9));
     end();
     ambit__arena_free(kept, SITE(10)); /* between schedules: for good */
     begin();
