@@ -44,7 +44,8 @@ static bool static_address(Dwarf_Die *die, Dwarf_Addr bias, uintptr_t *address) 
             return false;
     } else if (count == 2 && (operations[1].atom == DW_OP_GNU_push_tls_address ||
                               operations[1].atom == DW_OP_form_tls_address)) {
-        *address = operations[0].number; /* no variable lies that low, so both may share the index */
+        *address =
+            operations[0].number; /* no variable lies that low, so both may share the index */
         return true;
     } else
         return false;
@@ -118,7 +119,8 @@ static bool bare_type_of(Dwarf_Die *die, Dwarf_Die *type) {
         case DW_TAG_atomic_type:
             if (!type_of(type, type)) return false;
             break;
-        default: return true;
+        default:
+            return true;
         }
 }
 
@@ -210,7 +212,8 @@ static bool name_static(uintptr_t address, size_t size, char *text, size_t bytes
         module ? dwfl_module_addrinfo(module, address, &offset, &symbol, NULL, NULL, NULL) : NULL;
     if (!name) return false;
     if (GELF_ST_TYPE(symbol.st_info) == STT_FUNC) {
-        if (offset) return false; /* in the middle of code: a return address, or a number by chance */
+        if (offset)
+            return false; /* in the middle of code: a return address, or a number by chance */
         (void)snprintf(text, bytes, "%s()", name);
         return true;
     }
@@ -244,8 +247,9 @@ static bool name_thread_local(size_t below, size_t size, char *text, size_t byte
     for (int i = 1; i < symbols; i++) {
         GElf_Sym symbol;
         const char *name = dwfl_module_getsym(module, i, &symbol, NULL);
-        if (!name || GELF_ST_TYPE(symbol.st_info) != STT_TLS || symbol.st_shndx == SHN_UNDEF) continue;
-        size_t start = symbol.st_value > bias ? symbol.st_value - bias : symbol.st_value;
+        if (!name || GELF_ST_TYPE(symbol.st_info) != STT_TLS || symbol.st_shndx == SHN_UNDEF)
+            continue;
+        size_t start = symbol.st_value >= bias ? symbol.st_value - bias : symbol.st_value;
         if (at < start || at >= start + symbol.st_size) continue;
         name_inside((inside){module, start, name, at - start, size}, text, bytes);
         return true;
