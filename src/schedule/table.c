@@ -104,11 +104,11 @@ static void print_header(const struct layout *layout) {
 
 /* ---- Rows ------------------------------------------------------------------------------------- */
 
-/* The letters of `text` that fit: up to a space, if there is one in the last half. */
+/* The letters of `text` that fit: up to a space, if there is one that leaves not too little. */
 static size_t fitting(const char *text, size_t room) {
     size_t length = strlen(text);
     if (length <= room) return length;
-    for (size_t i = room; i > room / 2; i--)
+    for (size_t i = room; i > room / 3; i--)
         if (text[i] == ' ') return i;
     return room;
 }

@@ -166,7 +166,9 @@ static size_t descend(Dwarf_Die *start, size_t offset, size_t meant, char *text,
     while (known) {
         int tag = dwarf_tag(&type);
         size_t whole;
-        if (offset == 0 && (!meant || (size_of(&type, &whole) && whole <= meant))) break;
+        /* A pointer to an array is one to its first element. */
+        if (offset == 0 && !meant && tag != DW_TAG_array_type) break;
+        if (offset == 0 && meant && size_of(&type, &whole) && whole <= meant) break;
         if (tag == DW_TAG_structure_type || tag == DW_TAG_union_type) {
             if (!member_at(&type, &offset, &member)) break;
             const char *name = dwarf_diename(&member);
@@ -259,16 +261,15 @@ static bool name_thread_local(size_t below, size_t size, char *text, size_t byte
 
 static bool name_of_thread(uintptr_t address, size_t size, char *text, size_t bytes) {
     for (unsigned i = 0; i < AMBIT__THREADS; i++) {
-        uintptr_t low, high, pointer;
+        uintptr_t low, high, pointer = ambit__host_thread_pointer(i);
         char name[128];
         ambit__host_bounds(i, &low, &high);
-        if (address < low || address >= high) continue;
-        pointer = ambit__host_thread_pointer(i);
-        if (pointer && address < pointer &&
-            name_thread_local(pointer - address, size, name, sizeof name))
+        if (address < pointer && name_thread_local(pointer - address, size, name, sizeof name)) {
             (void)snprintf(text, bytes, "%s of thread %u", name, i);
-        else
-            (void)snprintf(text, bytes, "stack of thread %u", i);
+            return true;
+        }
+        if (address < low || address >= high) continue;
+        (void)snprintf(text, bytes, "stack of thread %u", i);
         return true;
     }
     return false;
