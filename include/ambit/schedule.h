@@ -45,53 +45,54 @@ typedef void ambit_schedule_fn(void *argument);
 typedef enum ambit_schedule_strategy {
     AMBIT_SCHEDULE_MIXED = 0,  /* the seed chooses between random and PCT of depth 1, 2, 3 */
     AMBIT_SCHEDULE_RANDOM = 1, /* any thread at each step */
-    AMBIT_SCHEDULE_PCT = 2,    /* priorities with depth - 1 changes (Burckhardt et al., ASPLOS 2010) */
+    AMBIT_SCHEDULE_PCT = 2, /* priorities with depth - 1 changes (Burckhardt et al., ASPLOS 2010) */
     AMBIT_SCHEDULE_EXHAUSTIVE = 3 /* every schedule, up to the order of steps that do not meet */
 } ambit_schedule_strategy;
 
 /* What was found. */
 typedef enum ambit_schedule_failure {
     AMBIT_SCHEDULE_CLEAN = 0,
-    AMBIT_SCHEDULE_ASSERTION,     /* an assertion failed, or the program aborted or crashed */
-    AMBIT_SCHEDULE_RACE,          /* two accesses to plain memory that nothing orders */
+    AMBIT_SCHEDULE_ASSERTION,      /* an assertion failed, or the program aborted or crashed */
+    AMBIT_SCHEDULE_RACE,           /* two accesses to plain memory that nothing orders */
     AMBIT_SCHEDULE_USE_AFTER_FREE, /* after free(), or what a grace period freed */
-    AMBIT_SCHEDULE_UNINITIALISED, /* heap memory was read that nobody wrote */
-    AMBIT_SCHEDULE_DEADLOCK,      /* all wait, at least one for a lock */
-    AMBIT_SCHEDULE_LOST_WAKEUP,   /* all wait, and nobody is left to wake them */
-    AMBIT_SCHEDULE_LIVELOCK,      /* no end within the bound of steps, or only spinning */
-    AMBIT_SCHEDULE_LEAK,          /* memory that nothing points to at the end */
-    AMBIT_SCHEDULE_MISUSE,        /* of a lock, a thread, RCU: what POSIX calls undefined */
-    AMBIT_SCHEDULE_UNSUPPORTED,   /* fork, longjmp, a call that blocks for real, too many threads */
-    AMBIT_SCHEDULE_DIVERGED       /* the same seed took another way: addresses, real time */
+    AMBIT_SCHEDULE_UNINITIALISED,  /* heap memory was read that nobody wrote */
+    AMBIT_SCHEDULE_DEADLOCK,       /* all wait, at least one for a lock */
+    AMBIT_SCHEDULE_LOST_WAKEUP,    /* all wait, and nobody is left to wake them */
+    AMBIT_SCHEDULE_LIVELOCK,       /* no end within the bound of steps, or only spinning */
+    AMBIT_SCHEDULE_LEAK,           /* memory that nothing points to at the end */
+    AMBIT_SCHEDULE_MISUSE,         /* of a lock, a thread, RCU: what POSIX calls undefined */
+    AMBIT_SCHEDULE_UNSUPPORTED, /* fork, longjmp, a call that blocks for real, too many threads */
+    AMBIT_SCHEDULE_DIVERGED     /* the same seed took another way: addresses, real time */
 } ambit_schedule_failure;
 
 typedef struct ambit_schedule_result {
     ambit_schedule_failure failure;
-    uint64_t schedules;       /* run */
-    uint64_t seed;            /* of the failure */
-    uint64_t trace_hash;      /* of the failure, else of the last schedule */
-    uint64_t steps_most;      /* of one schedule */
+    uint64_t schedules;  /* run */
+    uint64_t seed;       /* of the failure */
+    uint64_t trace_hash; /* of the failure, else of the last schedule */
+    uint64_t steps_most; /* of one schedule */
     double seconds;
-    bool complete;            /* exhaustive: there is no other schedule */
-    char message[512];        /* what failed, in a line or two */
+    bool complete;     /* exhaustive: there is no other schedule */
+    char message[512]; /* what failed, in a line or two */
 } ambit_schedule_result;
 
 /* Zero is the usual for each. */
 typedef struct ambit_schedule_options {
-    const char *name;         /* in reports */
-    void *argument;           /* of the scenario */
-    ambit_schedule_fn *before; /* called once, alone; what it leaves behind is where schedules begin */
-    uint64_t schedules;       /* at most; usually 10,000 */
-    uint64_t seed;            /* of the first schedule, the next one has the next; usually 1 */
+    const char *name; /* in reports */
+    void *argument;   /* of the scenario */
+    ambit_schedule_fn
+        *before;        /* called once, alone; what it leaves behind is where schedules begin */
+    uint64_t schedules; /* at most; usually 10,000 */
+    uint64_t seed;      /* of the first schedule, the next one has the next; usually 1 */
     ambit_schedule_strategy strategy;
-    unsigned depth;           /* of PCT, from 1; usually 3 */
-    unsigned preemptions;     /* exhaustive: at most so many; usually any number */
-    uint64_t steps;           /* a schedule that takes more is a livelock; usually 20,000 */
-    int64_t early_ns;         /* timers that are due within may fire now; usually 1 ms */
-    bool strong_memory;       /* sequential consistency only */
-    bool no_leaks;            /* do not look for them */
-    bool no_spurious;         /* no wake-ups without a reason, no weak exchanges that fail without */
-    bool quiet;               /* print nothing */
+    unsigned depth;       /* of PCT, from 1; usually 3 */
+    unsigned preemptions; /* exhaustive: at most so many; usually any number */
+    uint64_t steps;       /* a schedule that takes more is a livelock; usually 20,000 */
+    int64_t early_ns;     /* timers that are due within may fire now; usually 1 ms */
+    bool strong_memory;   /* sequential consistency only */
+    bool no_leaks;        /* do not look for them */
+    bool no_spurious;     /* no wake-ups without a reason, no weak exchanges that fail without */
+    bool quiet;           /* print nothing */
     ambit_schedule_result *result; /* NULL: nobody asks */
 } ambit_schedule_options;
 
@@ -138,8 +139,7 @@ bool ambit_schedule_is_running(void);
 #define AMBIT_SCHEDULE_TEST_WITH(test, ...)                                                        \
     static void test(void *argument);                                                              \
     __attribute__((constructor)) static void ambit__schedule_register_##test(void) {               \
-        static ambit__schedule_test registered = {                                                 \
-            #test, __FILE__, test, {__VA_ARGS__}, 0};                                              \
+        static ambit__schedule_test registered = {#test, __FILE__, test, {__VA_ARGS__}, 0};        \
         ambit__schedule_register(&registered);                                                     \
     }                                                                                              \
     static void test(void *argument __attribute__((unused)))

@@ -91,19 +91,20 @@ static inline bool ambit__order_releases(int order) { return order >= AMBIT__REL
 typedef struct ambit__operation {
     ambit__operation_kind kind;
     uint8_t thread;
-    uint8_t order;      /* of atomics */
-    uint8_t size;       /* of atomics and plain accesses, in bytes */
-    bool writes;        /* changes what other threads can notice at `address` */
-    bool timed_out;     /* filled in: `ready` did not come true */
-    bool failed;        /* filled in: an exchange that did not, a lock not got */
-    uint8_t stale;      /* filled in: so many newer stores there were */
-    const char *name;   /* the function, as "pthread_mutex_lock"; NULL where the kind says all */
+    uint8_t order;       /* of atomics */
+    uint8_t size;        /* of atomics and plain accesses, in bytes */
+    bool writes;         /* changes what other threads can notice at `address` */
+    bool timed_out;      /* filled in: `ready` did not come true */
+    bool failed;         /* filled in: an exchange that did not, a lock not got */
+    uint8_t stale;       /* filled in: so many newer stores there were */
+    const char *name;    /* the function, as "pthread_mutex_lock"; NULL where the kind says all */
     const void *address; /* what it is about; NULL if nothing */
-    const void *site;   /* return address in the code under test */
-    uint64_t value;     /* filled in: what was read, or stored, for the table */
-    uint64_t before;    /* filled in: of an exchange */
-    int64_t time_ns;    /* filled in: virtual time */
-    char text[64];      /* of notes */
+    const void *site;    /* return address in the code under test */
+    uint64_t value;      /* filled in: what was read, or stored, for the table */
+    uint64_t before;     /* filled in: of an exchange */
+    int64_t time_ns;     /* filled in: virtual time */
+    char text[64];       /* of notes */
+    size_t row;          /* step.c's: where it is written down */
 
     /* The step cannot be taken before this holds; NULL: at once. It is asked whenever a thread is to be
      * picked, so it must not change anything. */
@@ -111,9 +112,9 @@ typedef struct ambit__operation {
     void *argument;
     int64_t deadline_ns; /* from this virtual time on it may be taken all the same, as timed out */
     const char *waits_for; /* "mutex", "condition": for a dead lock; NULL if it never waits */
-    bool holder_known;   /* waits for a lock: then all waiting is a dead lock, else a lost wake-up */
-    uint8_t holder;      /* if so, its thread's index */
-    bool spurious;       /* may be taken for no reason, as if ready */
+    bool holder_known; /* waits for a lock: then all waiting is a dead lock, else a lost wake-up */
+    uint8_t holder;    /* if so, its thread's index */
+    bool spurious;     /* may be taken for no reason, as if ready */
 } ambit__operation;
 
 typedef enum ambit__thread_state {
@@ -129,9 +130,9 @@ typedef enum ambit__thread_state {
 typedef struct ambit__schedule_thread {
     ambit__thread_state state;
     uint8_t index;
-    bool spinning;  /* only if nobody else can: it waits in a loop for another's store */
+    bool spinning; /* only if nobody else can: it waits in a loop for another's store */
     bool detached;
-    bool daemon;    /* the schedule ends without it: RCU's worker */
+    bool daemon;          /* the schedule ends without it: RCU's worker */
     unsigned long handle; /* what pthread_t is to the program */
     ambit_schedule_fn *run;
     void *argument;
@@ -141,9 +142,10 @@ typedef struct ambit__schedule_thread {
 
     /* Memory. `happens` orders all accesses; `view` only what atomic loads may still see (SC fences). */
     ambit__vector happens, view;
-    ambit__vector fence_release, fence_acquire; /* at its last release fence; for its next acquire fence */
-    ambit__vector light;                        /* at its last light barrier */
-    uint32_t fence_time;                        /* of its last SC fence */
+    ambit__vector fence_release,
+        fence_acquire;   /* at its last release fence; for its next acquire fence */
+    ambit__vector light; /* at its last light barrier */
+    uint32_t fence_time; /* of its last SC fence */
 
     /* Spinning: what it has read since it last changed something. */
     unsigned spin_count;
@@ -155,10 +157,11 @@ typedef struct ambit__schedule_thread {
     const void *calls[AMBIT__CALLS];
 
     void *keys[AMBIT__KEYS]; /* pthread_setspecific() */
-    unsigned rcu_nesting;    /* rcu.c */
+    uint32_t ended_epoch;    /* of the thread that had this place before */
+    ambit__operation start_operation;
+    unsigned rcu_nesting; /* rcu.c */
     bool rcu_registered;
     const void *rcu_site;
-    int cancel_unused;
 } ambit__schedule_thread;
 
 /* ---- step.c ---------------------------------------------------------------------------------- */
@@ -166,6 +169,9 @@ typedef struct ambit__schedule_thread {
 /* The thread that runs; NULL outside of schedules, where every function of abi_*.c and wrap_*.c does
  * what the real one does. */
 extern ambit__schedule_thread *ambit__self;
+extern uint32_t
+    ambit__schedule_number; /* another one for each schedule: what is of an older one is void */
+extern volatile uint64_t ambit__step_total; /* of all schedules, for the watchdog */
 extern ambit__schedule_thread ambit__threads[AMBIT__THREADS];
 extern unsigned ambit__thread_count; /* used so far in this schedule */
 
@@ -173,6 +179,8 @@ extern unsigned ambit__thread_count; /* used so far in this schedule */
  * `ready` holds (or the deadline has come: `timed_out`). The caller then does it, with nobody between,
  * and fills in what the table shows. `operation` lives in the caller's frame. */
 void ambit__step(ambit__operation *operation);
+/* After the caller has filled in what the table shows: keeps it. Optional, and free unless recording. */
+void ambit__filled(const ambit__operation *operation);
 
 /* Ends the schedule with a failure. `site` and `other_site` may be NULL. Does not return when a schedule
  * runs and this is one of its threads. */
@@ -191,6 +199,7 @@ typedef enum ambit__decision {
     AMBIT__DECIDE_PLACE,  /* how far back a store goes in modification order: 0 is last */
     AMBIT__DECIDE_WEAK,   /* whether a weak exchange fails without a reason */
     AMBIT__DECIDE_WAKE,   /* which waiter is woken */
+    AMBIT__DECIDE_EARLY,  /* 1: what waits for a time soon, or may wake for nothing, may come now */
     AMBIT__DECIDE_USER    /* ambit_schedule_choose() */
 } ambit__decision;
 unsigned ambit__decide(ambit__decision kind, unsigned count, unsigned usual);
@@ -213,6 +222,16 @@ void ambit__spin(void);
 void ambit__spin_reads(uint64_t what);
 /* It, or the world, has changed something: nobody spins any more. */
 void ambit__progress(void);
+
+/* thread.c: waits for its end and takes what it knew; false if the time came first. */
+bool ambit__join(ambit__schedule_thread *thread, int64_t deadline_ns, const void *site);
+/* NULL if there is none, or it was joined or has ended detached. */
+ambit__schedule_thread *ambit__thread_of(unsigned long handle);
+ambit__schedule_thread *ambit__spawn_first(ambit_schedule_fn *scenario, void *argument);
+void ambit__threads_reset(void);
+/* step.c for thread.c: this thread's first announced operation is done; this thread has ended. */
+void ambit__take_first(void);
+void ambit__go_on_without_me(void) __attribute__((noreturn));
 
 /* Virtual time, from 1,000 s on. */
 int64_t ambit__now(void);
@@ -242,6 +261,11 @@ typedef struct ambit__object {
     bool made;              /* the kind's own: initialised */
 } ambit__object;
 ambit__object *ambit__object_at(const void *address, ambit__object_kind kind);
+/* A small number for an address, by first use in the schedule; 0 for NULL. */
+uint32_t ambit__ordinal(const void *address);
+void ambit__objects_reset(void);
+void ambit__objects_keep(void);   /* after `before` */
+void ambit__objects_forget(void); /* another run begins */
 /* This thread gives out all it did, or takes what was given. */
 void ambit__release_to(ambit__vector *released);
 void ambit__acquire_from(const ambit__vector *released);
@@ -259,7 +283,9 @@ typedef enum ambit__rmw {
 } ambit__rmw;
 
 void ambit__history_reset(void);
-uint64_t ambit__history_load(const volatile void *address, unsigned size, int order, const void *site);
+bool ambit__stores_are_placed(void); /* step.c: the strategy wants it */
+uint64_t ambit__history_load(const volatile void *address, unsigned size, int order,
+                             const void *site);
 void ambit__history_store(volatile void *address, unsigned size, uint64_t value, int order,
                           const void *site);
 uint64_t ambit__history_exchange(volatile void *address, unsigned size, ambit__rmw how,
@@ -310,7 +336,8 @@ void ambit__shadow_keep(void);
 void ambit__shadow_each_root(void (*visit)(uintptr_t value, void *argument), void *argument);
 ambit__granule *ambit__shadow_at(uintptr_t address);
 /* An access, checked against those before. No step. */
-void ambit__shadow_access(uintptr_t address, size_t bytes, bool writes, bool atomic, const void *site);
+void ambit__shadow_access(uintptr_t address, size_t bytes, bool writes, bool atomic,
+                          const void *site);
 /* The heap: memory comes, blank or not; memory goes, and `site` is told to who touches it again. */
 void ambit__shadow_allocated(uintptr_t address, size_t bytes, bool blank);
 void ambit__shadow_freed(uintptr_t address, size_t bytes, const void *site);
@@ -354,6 +381,7 @@ void ambit__host_bounds(unsigned index, uintptr_t *stack_low, uintptr_t *stack_h
 
 typedef struct ambit__strategy {
     const char *name;
+    bool places; /* stores may go further back in modification order */
     /* A schedule begins. */
     void (*begin)(uint64_t seed);
     /* One of the threads in the mask, none empty; `current` ran last and may be in it. */
@@ -410,8 +438,20 @@ extern ambit__finding ambit__found;
  * `ambit__found`. */
 bool ambit__play(const ambit__strategy *strategy, uint64_t seed, ambit_schedule_fn *scenario,
                  void *argument);
+/* Set while `before` is played: what it leaves stays. */
+extern bool ambit__keeping;
+/* reset.c: all parts begin a schedule; put the program's memory back; keep what `before` left. */
+void ambit__reset_all(void);
+void ambit__undo_all(void);
+void ambit__keep_all(void);
+void ambit__forget_all(void); /* before another run's `before` */
+/* Fails the schedule, which has ended, if memory is lost. */
+void ambit__look_for_leaks(void);
 /* Rows of the schedule that was played while recording. */
 extern ambit__operation *ambit__rows;
 extern size_t ambit__row_count;
+
+/* The real ones, for the runtime itself. */
+void *__real_realloc(void *memory, size_t bytes);
 
 #endif

@@ -1,0 +1,475 @@
+/* Atomic memory as C11 allows it, by store histories.
+ *
+ * For each atomic object the last stores stand in modification order, each with who made it, when, and what
+ * an acquiring load of it learns. A load may see any store that is not older than one that
+ *   - happens before the load,                          (C11 5.1.2.4p22: write-read coherence)
+ *   - was read by a read that happens before it,        (read-read coherence)
+ *   - an SC fence, or being SC itself, makes it see     (7.17.3p6-p11).
+ * A store may go into modification order before others that are not bound the same way, unless those
+ * are read-modify-writes, which read the store before them. This is the model of C11Tester (Luo and
+ * Demsky, ASPLOS 2021) and of CDSChecker, in the simple form that executes in program order: what
+ * happens before is one vector clock a thread, and modification order is decided at the store.
+ *
+ * SC. Fences keep a common view, apart from happens-before: each adds what its thread knows and takes
+ * what the others have added, so that later loads see that or newer, while plain accesses stay unordered
+ * by it. The order of SC operations is that of execution. The light barrier (a signal fence) and the
+ * heavy one (membarrier(2)) do the same between the two kinds only: P1202R5's asymmetric fences.
+ *
+ * RELEASE SEQUENCES are C11's: read-modify-writes by anyone, and stores by the thread that began it.
+ *
+ * NOT SHOWN: a load that sees a store that is executed later (load buffering); stores older than the last
+ * STORES of an object; objects of 16 bytes, of which the newest is seen always.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "schedule/inside.h"
+
+#define STORES 16
+
+typedef struct store {
+    uint64_t value;
+    uint32_t epoch;   /* of the thread's step; 0: from before all */
+    uint32_t sc_time; /* of an SC store, else 0 */
+    uint8_t thread;
+    bool modifies;  /* a read-modify-write: it stands right behind what it read */
+    bool continues; /* a release sequence of its own thread, from the store before it */
+    uint8_t
+        head; /* the thread that began the newest release sequence in which it is, else THREADS */
+    ambit__vector released;           /* what an acquiring load learns */
+    ambit__vector head_released;      /* what the head gave out */
+    uint32_t read_at[AMBIT__THREADS]; /* the step of each thread's first read of it; 0: none */
+} store;
+
+typedef struct ambit__location {
+    uintptr_t address;
+    struct ambit__location *next; /* in the same granule */
+    uint8_t size, count;
+    uint8_t order[STORES]; /* indices into `stores`, the oldest first */
+    store stores[STORES];
+} location;
+
+static location **pool; /* never given back, used anew by each schedule */
+static size_t pool_count, pool_room;
+static ambit__vector fences;  /* what SC fences have made common */
+static ambit__vector heavies; /* the same, of heavy barriers */
+static uint32_t sc_clock;
+
+void ambit__history_reset(void) {
+    pool_count = 0;
+    memset(&fences, 0, sizeof fences);
+    memset(&heavies, 0, sizeof heavies);
+    sc_clock = 0;
+}
+
+/* ---- Locations ------------------------------------------------------------------------------- */
+
+static uint64_t memory_read(const volatile void *address, unsigned size) {
+    switch (size) {
+    case 1:
+        return __atomic_load_n((const volatile uint8_t *)address, __ATOMIC_RELAXED);
+    case 2:
+        return __atomic_load_n((const volatile uint16_t *)address, __ATOMIC_RELAXED);
+    case 4:
+        return __atomic_load_n((const volatile uint32_t *)address, __ATOMIC_RELAXED);
+    default:
+        return __atomic_load_n((const volatile uint64_t *)address, __ATOMIC_RELAXED);
+    }
+}
+
+static void memory_write(volatile void *address, unsigned size, uint64_t value) {
+    switch (size) {
+    case 1:
+        __atomic_store_n((volatile uint8_t *)address, (uint8_t)value, __ATOMIC_RELAXED);
+        break;
+    case 2:
+        __atomic_store_n((volatile uint16_t *)address, (uint16_t)value, __ATOMIC_RELAXED);
+        break;
+    case 4:
+        __atomic_store_n((volatile uint32_t *)address, (uint32_t)value, __ATOMIC_RELAXED);
+        break;
+    default:
+        __atomic_store_n((volatile uint64_t *)address, value, __ATOMIC_RELAXED);
+    }
+}
+
+static location *new_location(void) {
+    if (pool_count == pool_room) {
+        size_t room = pool_room ? pool_room * 2 : 256;
+        location **grown = __real_realloc(pool, room * sizeof *pool);
+        location *more = __real_realloc(NULL, (room - pool_room) * sizeof *more);
+        if (!grown || !more) {
+            (void)fprintf(stderr, "ambit::schedule: no memory for the histories of atomics\n");
+            abort();
+        }
+        pool = grown;
+        for (size_t i = pool_room; i < room; i++) pool[i] = &more[i - pool_room];
+        pool_room = room;
+    }
+    return pool[pool_count++];
+}
+
+/* The object is what stands in memory, written by whoever wrote it plainly last. */
+static void seed(location *at, const ambit__granule *granule, uint8_t mask) {
+    store *first = &at->stores[0];
+    memset(first, 0, sizeof *first);
+    first->value = at->size <= 8 ? memory_read((const void *)at->address, at->size) : 0;
+    first->head = AMBIT__THREADS;
+    unsigned thread;
+    uint32_t epoch;
+    if (ambit__shadow_last_write(granule, mask, &thread, &epoch)) {
+        first->thread = (uint8_t)thread;
+        first->epoch = epoch;
+    }
+    at->count = 1;
+    at->order[0] = 0;
+}
+
+static uint8_t mask_of(uintptr_t address, unsigned size) {
+    return (uint8_t)((size >= 8 ? 0xffu : (1u << size) - 1u) << (address & 7));
+}
+
+/* Objects that overlap with one of another size are begun anew, from memory. */
+static location *location_at(const volatile void *object, unsigned size) {
+    uintptr_t address = (uintptr_t)object;
+    ambit__granule *granule = ambit__shadow_at(address);
+    uint8_t mask = mask_of(address, size);
+    location *found = NULL;
+    for (location **link = &granule->locations; *link;) {
+        location *at = *link;
+        bool same = at->address == address && at->size == size;
+        if (same) found = at;
+        if (!same && mask_of(at->address, at->size) & mask)
+            *link = at->next;
+        else
+            link = &at->next;
+    }
+    if (__builtin_expect(!found, 0)) {
+        found = new_location();
+        found->address = address;
+        found->size = (uint8_t)size;
+        found->next = granule->locations;
+        granule->locations = found;
+        seed(found, granule, mask);
+    } else if (__builtin_expect(granule->renewed & mask, 0)) {
+        seed(found, granule, mask);
+    }
+    granule->renewed &= (uint8_t)~mask;
+    return found;
+}
+
+static store *store_at(location *at, unsigned place) { return &at->stores[at->order[place]]; }
+static store *newest_of(location *at) { return store_at(at, at->count - 1u); }
+
+/* ---- What may be seen ------------------------------------------------------------------------ */
+
+static bool knows(const ambit__vector *clock, const store *of) {
+    if (clock->at[of->thread] >= of->epoch) return true;
+    for (unsigned i = 0; i < AMBIT__THREADS; i++)
+        if (of->read_at[i] && clock->at[i] >= of->read_at[i]) return true;
+    return false;
+}
+
+/* The oldest place that this thread may see, or in front of which it may put nothing. */
+static unsigned floor_of(location *at, int order) {
+    const ambit__schedule_thread *self = ambit__self;
+    for (unsigned place = at->count - 1u; place > 0; place--) {
+        const store *of = store_at(at, place);
+        if (knows(&self->happens, of) || knows(&self->view, of)) return place;
+        if (of->sc_time && of->sc_time <= self->fence_time) return place;
+        if (order == AMBIT__SEQ_CST && (of->sc_time || knows(&fences, of))) return place;
+    }
+    return 0;
+}
+
+static void note_read(store *of) {
+    ambit__schedule_thread *self = ambit__self;
+    if (!of->read_at[self->index]) of->read_at[self->index] = self->happens.at[self->index];
+}
+
+/* What is learned by reading it. */
+static void learn(const store *of, int order) {
+    if (ambit__order_acquires(order))
+        ambit__vector_join(&ambit__self->happens, &of->released);
+    else
+        ambit__vector_join(&ambit__self->fence_acquire, &of->released);
+}
+
+/* Reading the same again and again is waiting for somebody; it then sees the newest store, as any store is
+ * seen after a while. */
+static bool must_see_newest(location *at, const store *of) {
+    ambit__spin_reads((uint64_t)at->address * 31 + of->value);
+    return ambit__self->spinning || ambit__self->spin_repeats > 1;
+}
+
+static store *choose_store(location *at, int order) {
+    unsigned newest = at->count - 1u;
+    unsigned lowest = ambit__options->strong_memory ? newest : floor_of(at, order);
+    unsigned back = ambit__decide(AMBIT__DECIDE_READ, newest - lowest + 1, 0);
+    store *of = store_at(at, newest - back);
+    if (must_see_newest(at, of)) of = store_at(at, newest);
+    return of;
+}
+
+/* ---- Stores ---------------------------------------------------------------------------------- */
+
+/* Room for one more at `place`; the oldest is forgotten if there is none. */
+static store *make_room(location *at, unsigned *place) {
+    unsigned index;
+    if (at->count == STORES) {
+        index = at->order[0];
+        memmove(&at->order[0], &at->order[1], STORES - 1);
+        at->count--;
+        if (*place) --*place;
+    } else {
+        index = at->count; /* until the first is forgotten, those below are used */
+    }
+    memmove(&at->order[*place + 1], &at->order[*place], at->count - *place);
+    at->order[*place] = (uint8_t)index;
+    at->count++;
+    return &at->stores[index];
+}
+
+static void fill(store *new, uint64_t value, int order) {
+    ambit__schedule_thread *self = ambit__self;
+    memset(new, 0, sizeof *new);
+    new->value = value;
+    new->thread = self->index;
+    new->epoch = self->happens.at[self->index];
+    new->head = AMBIT__THREADS;
+    if (order == AMBIT__SEQ_CST) new->sc_time = ++sc_clock;
+    if (ambit__order_releases(order)) {
+        new->head = self->index;
+        new->released = new->head_released = self->happens;
+        self->happens.at[self->index]++; /* what comes now is not released by it */
+    } else {
+        new->released = self->fence_release;
+    }
+}
+
+/* How far back a store may go: not before what this thread knows, nor between a read-modify-write, or a
+ * release sequence, and what it continues. */
+static unsigned choose_place(location *at, int order) {
+    if (order == AMBIT__SEQ_CST || ambit__options->strong_memory || !ambit__stores_are_placed())
+        return at->count;
+    unsigned lowest = floor_of(at, order) + 1, room = 1;
+    for (unsigned place = at->count; place-- > lowest; room++) {
+        const store *behind = store_at(at, place);
+        if (behind->modifies || behind->continues || behind->sc_time) break;
+    }
+    return at->count - ambit__decide(AMBIT__DECIDE_PLACE, room, 0);
+}
+
+static void put(location *at, uint64_t value, int order) {
+    unsigned place = choose_place(at, order);
+    const store before = *store_at(at, place - 1); /* a copy: its room may be taken */
+    bool last = place == at->count;
+    store *new = make_room(at, &place);
+    fill(new, value, order);
+    if (before.head == ambit__self->index && new->head == AMBIT__THREADS) {
+        new->continues = true;
+        new->head = before.head;
+        new->head_released = before.head_released;
+        ambit__vector_join(&new->released, &before.head_released);
+    }
+    if (last) memory_write((void *)at->address, at->size, value);
+}
+
+/* A read-modify-write of what `newest` has read. */
+static void replace(location *at, uint64_t value, int order) {
+    const store before = *newest_of(at);
+    unsigned place = at->count;
+    store *new = make_room(at, &place);
+    fill(new, value, order);
+    new->modifies = true;
+    ambit__vector_join(&new->released, &before.released);
+    if (new->head == AMBIT__THREADS) {
+        new->head = before.head;
+        new->head_released = before.head_released;
+    }
+    memory_write((void *)at->address, at->size, value);
+}
+
+/* ---- Operations ------------------------------------------------------------------------------ */
+
+static ambit__operation announce(ambit__operation_kind kind, const volatile void *address,
+                                 unsigned size, int order, const void *site) {
+    return (ambit__operation){.kind = kind,
+                              .order = (uint8_t)order,
+                              .size = (uint8_t)size,
+                              .address = (const void *)(uintptr_t)address,
+                              .site = site,
+                              .writes = kind == AMBIT__OP_STORE || kind == AMBIT__OP_EXCHANGE ||
+                                        kind == AMBIT__OP_COMPARE_EXCHANGE};
+}
+
+static void touch(const volatile void *address, unsigned size, bool writes, const void *site) {
+    ambit__shadow_access((uintptr_t)address, size, writes, true, site);
+}
+
+static uint64_t truncate_to(uint64_t value, unsigned size) {
+    return size >= 8 ? value : value & ((UINT64_C(1) << size * 8) - 1);
+}
+
+uint64_t ambit__history_load(const volatile void *address, unsigned size, int order,
+                             const void *site) {
+    order = ambit__order(site, AMBIT__OP_LOAD, order);
+    ambit__operation operation = announce(AMBIT__OP_LOAD, address, size, order, site);
+    ambit__step(&operation);
+    touch(address, size, false, site);
+    location *at = location_at(address, size);
+    store *of = choose_store(at, order);
+    note_read(of);
+    learn(of, order);
+    operation.value = of->value;
+    for (unsigned place = at->count; store_at(at, --place) != of;) operation.stale++;
+    ambit__filled(&operation);
+    return of->value;
+}
+
+void ambit__history_store(volatile void *address, unsigned size, uint64_t value, int order,
+                          const void *site) {
+    order = ambit__order(site, AMBIT__OP_STORE, order);
+    ambit__operation operation = announce(AMBIT__OP_STORE, address, size, order, site);
+    operation.value = value = truncate_to(value, size);
+    ambit__step(&operation);
+    touch(address, size, true, site);
+    location *at = location_at(address, size);
+    if (newest_of(at)->value != value) ambit__progress();
+    put(at, value, order);
+}
+
+static uint64_t combine(ambit__rmw how, uint64_t old, uint64_t operand) {
+    switch (how) {
+    case AMBIT__RMW_ADD:
+        return old + operand;
+    case AMBIT__RMW_SUB:
+        return old - operand;
+    case AMBIT__RMW_AND:
+        return old & operand;
+    case AMBIT__RMW_OR:
+        return old | operand;
+    case AMBIT__RMW_XOR:
+        return old ^ operand;
+    case AMBIT__RMW_NAND:
+        return ~(old & operand);
+    default:
+        return operand;
+    }
+}
+
+uint64_t ambit__history_exchange(volatile void *address, unsigned size, ambit__rmw how,
+                                 uint64_t operand, int order, const void *site) {
+    order = ambit__order(site, AMBIT__OP_EXCHANGE, order);
+    ambit__operation operation = announce(AMBIT__OP_EXCHANGE, address, size, order, site);
+    ambit__step(&operation);
+    touch(address, size, true, site);
+    location *at = location_at(address, size);
+    store *of = newest_of(at);
+    uint64_t old = of->value;
+    uint64_t new = truncate_to(combine(how, old, operand), size);
+    if (new == old)
+        ambit__spin_reads((uint64_t)at->address * 31 + old); /* as a spin lock that is taken */
+    else
+        ambit__progress();
+    note_read(of);
+    learn(of, order);
+    replace(at, new, order);
+    operation.before = old;
+    operation.value = new;
+    ambit__filled(&operation);
+    return old;
+}
+
+/* A weak exchange may fail for nothing; and any may fail because it reads an old store, which the standard
+ * does not rule out. */
+static store *choose_failure(location *at, uint64_t expected, int failure_order, bool weak) {
+    store *newest = newest_of(at);
+    if (newest->value == expected) {
+        bool fails = weak && !ambit__options->no_spurious && !ambit__self->spinning &&
+                     ambit__decide(AMBIT__DECIDE_WEAK, 2, 0);
+        return fails ? newest : NULL;
+    }
+    store *of = choose_store(at, failure_order);
+    return of->value == expected ? newest : of;
+}
+
+bool ambit__history_compare_exchange(volatile void *address, unsigned size, uint64_t *expected,
+                                     uint64_t desired, int order, int failure_order, bool weak,
+                                     const void *site) {
+    int asked = order;
+    order = ambit__order(site, AMBIT__OP_COMPARE_EXCHANGE, order);
+    if (order != asked && failure_order > order) failure_order = AMBIT__RELAXED;
+    ambit__operation operation = announce(AMBIT__OP_COMPARE_EXCHANGE, address, size, order, site);
+    ambit__step(&operation);
+    location *at = location_at(address, size);
+    store *failure = choose_failure(at, *expected, failure_order, weak);
+    touch(address, size, !failure, site);
+    store *of = failure ? failure : newest_of(at);
+    note_read(of);
+    learn(of, failure ? failure_order : order);
+    operation.before = of->value;
+    operation.failed = failure != NULL;
+    operation.value = desired;
+    ambit__filled(&operation);
+    if (failure) {
+        ambit__spin_reads((uint64_t)at->address * 31 + of->value);
+        *expected = of->value;
+        return false;
+    }
+    if (of->value != desired) ambit__progress();
+    replace(at, truncate_to(desired, size), order);
+    return true;
+}
+
+/* ---- Fences ---------------------------------------------------------------------------------- */
+
+void ambit__history_full_barrier(void) {
+    ambit__schedule_thread *self = ambit__self;
+    ambit__vector_join(&fences, &self->happens);
+    ambit__vector_join(&fences, &self->view);
+    self->view = fences;
+    self->fence_time = ++sc_clock;
+}
+
+void ambit__history_fence(int order, const void *site) {
+    ambit__schedule_thread *self = ambit__self;
+    order = ambit__order(site, AMBIT__OP_FENCE, order);
+    ambit__operation operation = announce(AMBIT__OP_FENCE, NULL, 0, order, site);
+    ambit__step(&operation);
+    if (order == AMBIT__RELAXED) return;
+    if (ambit__order_acquires(order)) ambit__vector_join(&self->happens, &self->fence_acquire);
+    if (order == AMBIT__SEQ_CST) ambit__history_full_barrier();
+    if (!ambit__order_releases(order)) return;
+    self->fence_release = self->happens;
+    self->happens.at[self->index]++;
+}
+
+void ambit__history_light_barrier(const void *site) {
+    ambit__schedule_thread *self = ambit__self;
+    int order = ambit__order(site, AMBIT__OP_LIGHT_BARRIER, AMBIT__SEQ_CST);
+    ambit__operation operation = announce(AMBIT__OP_LIGHT_BARRIER, NULL, 0, order, site);
+    ambit__step(&operation);
+    if (order == AMBIT__RELAXED) return;
+    ambit__vector_join(&self->light, &self->happens);
+    ambit__vector_join(&self->light, &self->view);
+    ambit__vector_join(&self->view, &heavies);
+}
+
+void ambit__history_heavy_barrier(const void *site) {
+    int order = ambit__order(site, AMBIT__OP_HEAVY_BARRIER, AMBIT__SEQ_CST);
+    ambit__operation operation = announce(AMBIT__OP_HEAVY_BARRIER, NULL, 0, order, site);
+    ambit__step(&operation);
+    if (order == AMBIT__RELAXED) return;
+    ambit__history_full_barrier();
+    for (unsigned i = 0; i < ambit__thread_count; i++)
+        ambit__vector_join(&ambit__self->view, &ambit__threads[i].light);
+    ambit__vector_join(&heavies, &ambit__self->view);
+}
+
+uint64_t ambit__history_newest(const volatile void *address, unsigned size, const void *site) {
+    touch(address, size, false, site);
+    store *of = newest_of(location_at(address, size));
+    note_read(of);
+    return of->value;
+}

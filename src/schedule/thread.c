@@ -1,0 +1,118 @@
+/* The threads of a schedule: how they come and go. */
+#include <stdlib.h>
+
+#include "schedule/inside.h"
+
+static unsigned handles; /* given out in this schedule: the same ones in each */
+
+void ambit__threads_reset(void) {
+    memset(ambit__threads, 0, sizeof ambit__threads);
+    ambit__thread_count = 0;
+    handles = 0;
+}
+
+/* A place for a new thread of `parent`. One whose thread was joined is used again if the parent knows all
+ * that thread did: then the same number may count on, and no clock confuses the two. */
+static ambit__schedule_thread *find_place(const ambit__schedule_thread *parent) {
+    for (unsigned i = 1; i < ambit__thread_count; i++) {
+        ambit__schedule_thread *thread = &ambit__threads[i];
+        if (thread->state == AMBIT__THREAD_UNUSED && parent->happens.at[i] >= thread->ended_epoch)
+            return thread;
+    }
+    if (ambit__thread_count == AMBIT__THREADS) return NULL;
+    return &ambit__threads[ambit__thread_count++];
+}
+
+/* First on its own stack. */
+static void entry(void) {
+    ambit__schedule_thread *self = ambit__self;
+    ambit__take_first();
+    if (self->start) ambit__exit(self->start(self->argument));
+    self->run(self->argument);
+    ambit__exit(NULL);
+}
+
+static void set_up(ambit__schedule_thread *thread, void *(*start)(void *), ambit_schedule_fn *run,
+                   void *argument, const void *site) {
+    thread->state = AMBIT__THREAD_LIVE;
+    thread->index = (uint8_t)(thread - ambit__threads);
+    thread->handle = ++handles * 0x1000ul;
+    thread->start = start;
+    thread->run = run;
+    thread->argument = argument;
+    thread->start_operation = (ambit__operation){.kind = AMBIT__OP_START,
+                                                 .thread = thread->index,
+                                                 .site = site,
+                                                 .deadline_ns = AMBIT__FOREVER};
+    thread->next = &thread->start_operation;
+    ambit__host_begin(thread->index, entry);
+}
+
+ambit__schedule_thread *ambit__spawn_first(ambit_schedule_fn *scenario, void *argument) {
+    ambit__schedule_thread *thread = &ambit__threads[ambit__thread_count++];
+    set_up(thread, NULL, scenario, argument, NULL);
+    return thread;
+}
+
+ambit__schedule_thread *ambit__spawn(void *(*start)(void *), ambit_schedule_fn *run, void *argument,
+                                     const void *site) {
+    ambit__schedule_thread *parent = ambit__self;
+    ambit__operation operation = {.kind = AMBIT__OP_SPAWN, .site = site, .writes = true};
+    ambit__step(&operation);
+    ambit__schedule_thread *thread = find_place(parent);
+    if (!thread)
+        ambit__fail(AMBIT_SCHEDULE_UNSUPPORTED, site, NULL,
+                    "too many threads: expected at most %d at once, found one more wanted",
+                    AMBIT__THREADS);
+    uint32_t epoch = thread->ended_epoch;
+    memset(thread, 0, sizeof *thread);
+    set_up(thread, start, run, argument, site);
+    thread->happens = parent->happens;
+    thread->view = parent->view;
+    thread->happens.at[thread->index] = epoch;
+    parent->happens.at[parent->index]++; /* what it does from here on, the child does not know */
+    operation.value = thread->index;
+    ambit__filled(&operation);
+    return thread;
+}
+
+void ambit__exit(void *returned) {
+    ambit__schedule_thread *self = ambit__self;
+    self->returned = returned;
+    ambit__keys_thread_ends(self);
+    ambit__rcu_thread_ends(self);
+    ambit__operation operation = {.kind = AMBIT__OP_EXIT, .address = self, .writes = true};
+    ambit__step(&operation);
+    self->state = self->detached ? AMBIT__THREAD_UNUSED : AMBIT__THREAD_ENDED;
+    self->ended_epoch = self->happens.at[self->index];
+    ambit__go_on_without_me();
+}
+
+static bool has_ended(void *thread) {
+    return ((const ambit__schedule_thread *)thread)->state == AMBIT__THREAD_ENDED;
+}
+
+bool ambit__join(ambit__schedule_thread *thread, int64_t deadline_ns, const void *site) {
+    ambit__operation operation = {.kind = AMBIT__OP_JOIN,
+                                  .site = site,
+                                  .address = thread,
+                                  .writes = true,
+                                  .ready = has_ended,
+                                  .argument = thread,
+                                  .deadline_ns = deadline_ns,
+                                  .waits_for = "the end of a thread",
+                                  .value = thread->index};
+    ambit__step(&operation);
+    if (operation.timed_out) return false;
+    ambit__vector_join(&ambit__self->happens, &thread->happens);
+    ambit__vector_join(&ambit__self->view, &thread->view);
+    thread->state = AMBIT__THREAD_UNUSED;
+    return true;
+}
+
+ambit__schedule_thread *ambit__thread_of(unsigned long handle) {
+    for (unsigned i = 0; i < ambit__thread_count; i++)
+        if (ambit__threads[i].handle == handle && ambit__threads[i].state != AMBIT__THREAD_UNUSED)
+            return &ambit__threads[i];
+    return NULL;
+}
