@@ -3,9 +3,8 @@
  * Each row is a program with every choice of orders. c11.h says which outcomes are allowed; the letters
  * of the row say it again for its weak outcome, as it stands in the literature, so that the two check each
  * other: all relaxed, acquire and release, sequentially consistent. A allowed, F forbidden, L allowed by C11
- * but only if a read is executed before a write that precedes it, T allowed but only if there is no
- * one order of what is sequentially consistent that agrees with happens-before. L and T are what the model
- * cannot show; these must never be seen either, lest the manual's list of them be wrong.
+ * but only if a read is executed before a write that precedes it, T allowed but only if what is
+ * sequentially consistent has another order than that of execution. L and T are what the model cannot show; these must never be seen either, lest the manual's list of them be wrong.
  *
  * LITMUS=table prints the table for the manual, LITMUS=all that of all choices. */
 #include <setjmp.h>
@@ -95,7 +94,7 @@ static const char *words_of(unsigned verdict) {
     case 'L':
         return "allowed; not shown: needs a read before its turn";
     default:
-        return "allowed; not shown: SC has one order here";
+        return "allowed; not shown: needs an SC order that is not that of execution";
     }
 }
 
