@@ -31,6 +31,7 @@
 #define AMBIT_SCHEDULE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -61,8 +62,9 @@ typedef enum ambit_schedule_failure {
     AMBIT_SCHEDULE_LIVELOCK,       /* no end within the bound of steps, or only spinning */
     AMBIT_SCHEDULE_LEAK,           /* memory that nothing points to at the end */
     AMBIT_SCHEDULE_MISUSE,         /* of a lock, a thread, RCU: what POSIX calls undefined */
-    AMBIT_SCHEDULE_UNSUPPORTED, /* fork, longjmp, a call that blocks for real, too many threads */
-    AMBIT_SCHEDULE_DIVERGED     /* the same seed took another way: addresses, real time */
+    AMBIT_SCHEDULE_UNSUPPORTED,  /* fork, longjmp, a call that blocks for real, too many threads */
+    AMBIT_SCHEDULE_DIVERGED,     /* the same seed took another way: addresses, real time */
+    AMBIT_SCHEDULE_OUT_OF_BOUNDS /* heap memory before or behind a block was touched */
 } ambit_schedule_failure;
 
 typedef struct ambit_schedule_result {

@@ -199,7 +199,7 @@ static void learn(const store *of, int order) {
  * seen after a while. */
 static bool must_see_newest(location *at, const store *of) {
     ambit__spin_reads((uint64_t)at->address * 31 + of->value);
-    return ambit__self->spinning || ambit__self->spin_repeats > 1;
+    return ambit__self->spinning;
 }
 
 static store *choose_store(location *at, int order) {
@@ -247,17 +247,16 @@ static void fill(store *new, uint64_t value, int order) {
     }
 }
 
-/* How far back a store may go: not before what this thread knows, nor between a read-modify-write, or a
- * release sequence, and what it continues. */
+/* Where a store may go: not before what this thread knows, nor between a read-modify-write, or a release
+ * sequence, and what it continues. */
 static unsigned choose_place(location *at, int order) {
-    if (order == AMBIT__SEQ_CST || ambit__options->strong_memory || !ambit__stores_are_placed())
-        return at->count;
-    unsigned lowest = floor_of(at, order) + 1, room = 1;
-    for (unsigned place = at->count; place-- > lowest; room++) {
+    if (ambit__options->strong_memory || !ambit__stores_are_placed()) return at->count;
+    unsigned lowest = floor_of(at, order) + 1, room = 1, places[STORES + 1] = {at->count};
+    for (unsigned place = at->count; place-- > lowest;) {
         const store *behind = store_at(at, place);
-        if (behind->modifies || behind->continues || behind->sc_time) break;
+        if (!behind->modifies && !behind->continues) places[room++] = place;
     }
-    return at->count - ambit__decide(AMBIT__DECIDE_PLACE, room, 0);
+    return places[ambit__decide(AMBIT__DECIDE_PLACE, room, 0)];
 }
 
 static void put(location *at, uint64_t value, int order) {
@@ -275,10 +274,25 @@ static void put(location *at, uint64_t value, int order) {
     if (last) memory_write((void *)at->address, at->size, value);
 }
 
-/* A read-modify-write of what `newest` has read. */
-static void replace(location *at, uint64_t value, int order) {
-    const store before = *newest_of(at);
-    unsigned place = at->count;
+/* Which store a read-modify-write reads, of those with the value `wanted` unless that is NULL: it goes in right
+ * behind it, so neither what it must not be put in front of nor another read-modify-write of the same may
+ * stand there. It may part a release sequence, of which it becomes a part. `at->count`: there is none. */
+static unsigned choose_modified(location *at, int order, const uint64_t *wanted) {
+    unsigned newest = at->count - 1u, lowest = newest, room = 0, places[STORES];
+    if (!ambit__options->strong_memory && ambit__stores_are_placed()) lowest = floor_of(at, order);
+    for (unsigned place = at->count; place-- > lowest;) {
+        if (place < newest && store_at(at, place + 1)->modifies) continue;
+        if (!wanted || store_at(at, place)->value == *wanted) places[room++] = place;
+    }
+    if (!room) return at->count;
+    /* One that waits in a loop sees the newest, as loads do. */
+    return places[ambit__self->spinning ? 0 : ambit__decide(AMBIT__DECIDE_PLACE, room, 0)];
+}
+
+/* A read-modify-write of what it has read at `place`. */
+static void replace(location *at, unsigned place, uint64_t value, int order) {
+    const store before = *store_at(at, place++);
+    bool last = place == at->count;
     store *new = make_room(at, &place);
     fill(new, value, order);
     new->modifies = true;
@@ -287,7 +301,7 @@ static void replace(location *at, uint64_t value, int order) {
         new->head = before.head;
         new->head_released = before.head_released;
     }
-    memory_write((void *)at->address, at->size, value);
+    if (last) memory_write((void *)at->address, at->size, value);
 }
 
 /* ---- Operations ------------------------------------------------------------------------------ */
@@ -365,7 +379,8 @@ uint64_t ambit__history_exchange(volatile void *address, unsigned size, ambit__r
     ambit__step(&operation);
     touch(address, size, true, site);
     location *at = location_at(address, size);
-    store *of = newest_of(at);
+    unsigned place = choose_modified(at, order, NULL);
+    store *of = store_at(at, place);
     uint64_t old = of->value;
     uint64_t new = truncate_to(combine(how, old, operand), size);
     if (new == old)
@@ -374,7 +389,7 @@ uint64_t ambit__history_exchange(volatile void *address, unsigned size, ambit__r
         ambit__progress();
     note_read(of);
     learn(of, order);
-    replace(at, new, order);
+    replace(at, place, new, order);
     operation.before = old;
     operation.value = new;
     ambit__filled(&operation);
@@ -382,16 +397,16 @@ uint64_t ambit__history_exchange(volatile void *address, unsigned size, ambit__r
 }
 
 /* A weak exchange may fail for nothing; and any may fail because it reads an old store, which the standard
- * does not rule out. */
-static store *choose_failure(location *at, uint64_t expected, int failure_order, bool weak) {
-    store *newest = newest_of(at);
-    if (newest->value == expected) {
-        bool fails = weak && !ambit__options->no_spurious && !ambit__self->spinning &&
-                     ambit__decide(AMBIT__DECIDE_WEAK, 2, 0);
-        return fails ? newest : NULL;
-    }
+ * does not rule out. NULL: it succeeds, at `place`. */
+static store *choose_failure(location *at, uint64_t expected, int order, int failure_order,
+                             bool weak, unsigned *place) {
     store *of = choose_store(at, failure_order);
-    return of->value == expected ? newest : of;
+    if (of->value != expected) return of;
+    *place = choose_modified(at, order, &expected);
+    if (*place == at->count) return newest_of(at);
+    bool fails = weak && !ambit__options->no_spurious && !ambit__self->spinning &&
+                 ambit__decide(AMBIT__DECIDE_WEAK, 2, 0);
+    return fails ? store_at(at, *place) : NULL;
 }
 
 bool ambit__history_compare_exchange(volatile void *address, unsigned size, uint64_t *expected,
@@ -403,9 +418,10 @@ bool ambit__history_compare_exchange(volatile void *address, unsigned size, uint
     ambit__operation operation = announce(AMBIT__OP_COMPARE_EXCHANGE, address, size, order, site);
     ambit__step(&operation);
     location *at = location_at(address, size);
-    store *failure = choose_failure(at, *expected, failure_order, weak);
+    unsigned place;
+    store *failure = choose_failure(at, *expected, order, failure_order, weak, &place);
     touch(address, size, !failure, site);
-    store *of = failure ? failure : newest_of(at);
+    store *of = failure ? failure : store_at(at, place);
     note_read(of);
     learn(of, failure ? failure_order : order);
     operation.before = of->value;
@@ -413,12 +429,11 @@ bool ambit__history_compare_exchange(volatile void *address, unsigned size, uint
     operation.value = desired;
     ambit__filled(&operation);
     if (failure) {
-        ambit__spin_reads((uint64_t)at->address * 31 + of->value);
         *expected = of->value;
         return false;
     }
     if (of->value != desired) ambit__progress();
-    replace(at, truncate_to(desired, size), order);
+    replace(at, place, truncate_to(desired, size), order);
     return true;
 }
 

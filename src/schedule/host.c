@@ -144,6 +144,7 @@ static void *sleep_for_ever(void *given) {
     host *self = given;
     char *here = __builtin_frame_address(0);
     note_bounds(self);
+    self->high = (uintptr_t)here; /* above are the C library's frames, and thread-local memory */
     self->top = (char *)(((uintptr_t)here - BELOW_ITS_FRAMES) & ~(uintptr_t)63);
     self->thread_pointer = thread_pointer();
     gate_open(&hosts[RUNNER]); /* the numbers above are there */
@@ -201,3 +202,5 @@ void ambit__host_bounds(unsigned index, uintptr_t *low, uintptr_t *high) {
     *low = hosts[index].low;
     *high = hosts[index].high;
 }
+
+uintptr_t ambit__host_thread_pointer(unsigned index) { return hosts[index].thread_pointer; }

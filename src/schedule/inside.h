@@ -114,6 +114,7 @@ typedef struct ambit__operation {
     const char *waits_for; /* "mutex", "condition": for a dead lock; NULL if it never waits */
     bool holder_known; /* waits for a lock: then all waiting is a dead lock, else a lost wake-up */
     uint8_t holder;    /* if so, its thread's index */
+    const void *holder_site; /* where that one took it; NULL if that is not known */
     bool spurious;     /* may be taken for no reason, as if ready */
 } ambit__operation;
 
@@ -227,6 +228,8 @@ void ambit__progress(void);
 bool ambit__join(ambit__schedule_thread *thread, int64_t deadline_ns, const void *site);
 /* NULL if there is none, or it was joined or has ended detached. */
 ambit__schedule_thread *ambit__thread_of(unsigned long handle);
+/* wrap_thread.c: what pthread_setname_np() has said of the thread with this index; NULL if nothing. */
+const char *ambit__thread_name(unsigned index);
 ambit__schedule_thread *ambit__spawn_first(ambit_schedule_fn *scenario, void *argument);
 void ambit__threads_reset(void);
 /* step.c for thread.c: this thread's first announced operation is done; this thread has ended. */
@@ -248,6 +251,10 @@ typedef enum ambit__object_kind {
     AMBIT__OBJECT_SEMAPHORE,
     AMBIT__OBJECT_BARRIER,
     AMBIT__OBJECT_DESCRIPTOR, /* address: the number */
+    AMBIT__OBJECT_THREAD, /* address: the handle */
+    AMBIT__OBJECT_KEY,
+    AMBIT__OBJECT_SPIN,
+    AMBIT__OBJECT_ANNOTATION, /* abi_annotation.c: __tsan_acquire() and the like */
     AMBIT__OBJECT_OTHER
 } ambit__object_kind;
 typedef struct ambit__object {
@@ -319,7 +326,7 @@ typedef struct ambit__granule {
     uintptr_t address; /* a multiple of 8 */
     uint32_t schedule; /* it is of this one */
     uint8_t count;     /* of accesses */
-    uint8_t freed;     /* bytes that were given back */
+    uint8_t freed;     /* bytes that were given back, or belong to no block of the heap */
     uint8_t blank;     /* bytes of the heap that nobody wrote */
     uint8_t renewed;   /* bytes written plainly since history.c last looked; it clears them */
     const void *freed_site;
@@ -338,7 +345,14 @@ ambit__granule *ambit__shadow_at(uintptr_t address);
 /* An access, checked against those before. No step. */
 void ambit__shadow_access(uintptr_t address, size_t bytes, bool writes, bool atomic,
                           const void *site);
-/* The heap: memory comes, blank or not; memory goes, and `site` is told to who touches it again. */
+/* The same, where bytes that nobody wrote may be read: copies take what stands between members along. */
+void ambit__shadow_copy(uintptr_t address, size_t bytes, bool writes, const void *site);
+/* A plain write that is not to be checked, but has to be known: it is undone. */
+void ambit__shadow_unchecked(uintptr_t address, size_t bytes);
+/* Accesses that were forgotten because a granule had too many. */
+extern uint64_t ambit__shadow_evictions;
+/* The heap: memory comes, blank or not; memory goes, and `site` is told to who touches it again.
+ * Of arena.c's memory both are only called by arena.c, which shadow.c asks what stands where. */
 void ambit__shadow_allocated(uintptr_t address, size_t bytes, bool blank);
 void ambit__shadow_freed(uintptr_t address, size_t bytes, const void *site);
 /* The last plain write of these bytes in this schedule; false if there was none. */
@@ -376,6 +390,34 @@ void ambit__host_enter(unsigned first);
 void ambit__host_leave(void) __attribute__((noreturn));
 /* The stack and the thread-local memory of a thread. */
 void ambit__host_bounds(unsigned index, uintptr_t *stack_low, uintptr_t *stack_high);
+/* Where its thread-local memory ends; 0 if that is not known. */
+uintptr_t ambit__host_thread_pointer(unsigned index);
+
+/* ---- The kernel's side: wrap_futex.c, wrap_descriptor.c, rcu.c, wrap_unsupported.c, watchdog.c ------- */
+
+/* What gettid() says to the program. */
+static inline int ambit__thread_tid(unsigned index) { return 1000 + (int)index; }
+
+/* A schedule begins (or has ended): nobody waits, no descriptor of its own is open. */
+void ambit__futex_reset(void);
+void ambit__descriptors_reset(void);
+void ambit__rcu_reset(void);
+/* What stands now stays: after `before`. */
+void ambit__descriptors_keep(void);
+void ambit__rcu_keep(void);
+/* Before another run. */
+void ambit__rcu_forget(void);
+void ambit__descriptors_forget(void);
+
+/* crash.c. While on, a crash (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT) fails the schedule. Called by the thread
+ * that runs schedules. */
+void ambit__crash_catch(bool on);
+
+/* Ends the program, saying why, when no step is taken for some seconds. Between the two calls only. */
+void ambit__watchdog_start(void);
+void ambit__watchdog_stop(void);
+/* Tells `text` and where the thread that runs is; called on the watchdog's own thread (report.c). */
+void ambit__report_stuck(const char *text);
 
 /* ---- Strategies ------------------------------------------------------------------------------ */
 
@@ -428,6 +470,7 @@ typedef struct ambit__finding {
     ambit_schedule_failure failure;
     char message[512];
     const void *site, *other_site;
+    const void *address; /* of the memory that a race or a bad access is about; NULL: none */
     uint8_t thread;
     uint64_t hash, steps;
     ambit__operation waiting[AMBIT__THREADS]; /* what the others were about to do */

@@ -43,6 +43,8 @@ static void set_up(ambit__schedule_thread *thread, void *(*start)(void *), ambit
     thread->start_operation = (ambit__operation){.kind = AMBIT__OP_START,
                                                  .thread = thread->index,
                                                  .site = site,
+                                                 .value = start ? (uint64_t)(uintptr_t)start
+                                                                : (uint64_t)(uintptr_t)run,
                                                  .deadline_ns = AMBIT__FOREVER};
     thread->next = &thread->start_operation;
     ambit__host_begin(thread->index, entry);

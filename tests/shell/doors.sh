@@ -7,7 +7,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
 seen=0
-for path in "$root"/*/run; do
+for path in "$root"/*/run "$root"/tests/schedule/run; do
     [ -e "$path" ] || continue
     door=${path#"$root"/}
     seen=$((seen + 1))

@@ -1,0 +1,111 @@
+/* Which operations meet.
+ *
+ * By memory: the same 8 bytes, and one of them writes. That is right under weak memory too: a load may see
+ * a store older than the last one executed, but never one that is executed later, so that only their order
+ * by address counts; and of two loads neither changes what the other may see, unless something orders
+ * them.
+ *
+ * By things that are no memory:
+ *   ORDER     what SC fences share. An SC fence, or what acts as one in the kernel, writes it; an SC access
+ *             only looks at it (history.c: `fences`, and the time of SC stores against that of fences), so
+ *             that two of these meet by address only.
+ *   BARRIER   what heavy and light barriers share: heavy ones write, light ones look.
+ *   TIME      an operation that may end by its deadline moves time, and is moved by it. Reading the clock
+ *             is no step and moves it by nanoseconds: that is not seen here.
+ *   THREADS   whoever makes a thread takes a number.
+ *   SPURIOUS  waits that may end for nothing: a schedule has only so many.
+ *
+ * What is not known here, or names no address, meets everything: too many schedules, never too few. */
+#include "schedule/explore_meet.h"
+
+enum { ORDER = 1, BARRIER = 2, TIME = 4, THREADS = 8, SPURIOUS = 16 };
+
+static void touch_memory(const ambit__operation *operation, ambit__touch *touch, bool writes) {
+    if (!operation->address) {
+        touch->everything = true;
+        return;
+    }
+    uintptr_t address = (uintptr_t)operation->address;
+    touch->low = address / 8;
+    touch->high = (address + (operation->size ? operation->size - 1u : 0)) / 8;
+    touch->writes = writes;
+}
+
+static void touch_atomic(const ambit__operation *operation, ambit__touch *touch) {
+    touch_memory(operation, touch, operation->writes);
+    /* An exchange that fails has an order of its own, which is not announced. */
+    if (operation->order == AMBIT__SEQ_CST || operation->kind == AMBIT__OP_COMPARE_EXCHANGE)
+        touch->thing_reads |= ORDER;
+    if (operation->name) touch->thing_writes |= ORDER; /* the kernel's, behind a full barrier */
+}
+
+static bool is_mutex(const ambit__operation *operation) {
+    return operation->waits_for && strcmp(operation->waits_for, "mutex") == 0;
+}
+
+void ambit__touch_of(const ambit__operation *operation, ambit__touch *touch) {
+    memset(touch, 0, sizeof *touch); /* all of it: they are compared by their bytes */
+    touch->low = 1;
+    touch->kind = (uint8_t)operation->kind;
+    switch (operation->kind) {
+    case AMBIT__OP_START:
+    case AMBIT__OP_YIELD:
+    case AMBIT__OP_ALLOCATE:
+        break;
+    case AMBIT__OP_LOAD:
+    case AMBIT__OP_STORE:
+    case AMBIT__OP_EXCHANGE:
+    case AMBIT__OP_COMPARE_EXCHANGE:
+        touch_atomic(operation, touch);
+        break;
+    case AMBIT__OP_FENCE:
+        if (operation->order == AMBIT__SEQ_CST) touch->thing_writes = ORDER;
+        break;
+    case AMBIT__OP_LIGHT_BARRIER:
+        if (operation->order != AMBIT__RELAXED) touch->thing_reads = BARRIER;
+        break;
+    case AMBIT__OP_HEAVY_BARRIER:
+        if (operation->order != AMBIT__RELAXED) touch->thing_writes = BARRIER | ORDER;
+        break;
+    case AMBIT__OP_SPAWN:
+        touch->thing_writes = THREADS;
+        break;
+    case AMBIT__OP_LOCK:
+    case AMBIT__OP_TRY_LOCK:
+    case AMBIT__OP_UNLOCK:
+    case AMBIT__OP_JOIN:
+    case AMBIT__OP_EXIT:
+    case AMBIT__OP_FREE:
+        touch_memory(operation, touch, true);
+        touch->exclusive = operation->kind == AMBIT__OP_LOCK && is_mutex(operation);
+        break;
+    case AMBIT__OP_WAIT:
+        touch_memory(operation, touch, operation->writes);
+        break;
+    case AMBIT__OP_WAKE:
+        touch_memory(operation, touch, true);
+        touch->thing_writes = ORDER; /* the kernel's full barrier */
+        break;
+    case AMBIT__OP_SLEEP:
+        touch->thing_writes = TIME;
+        break;
+    default:
+        touch->everything = true;
+    }
+    if (operation->ready && operation->deadline_ns != AMBIT__FOREVER) touch->thing_writes |= TIME;
+    if (operation->ready && operation->spurious) touch->thing_writes |= SPURIOUS;
+}
+
+bool ambit__never_together(const ambit__touch *taken, const ambit__touch *waiting) {
+    if (taken->everything || waiting->everything) return false;
+    /* While one holds a mutex, and so can unlock it, no other can lock it. */
+    if (taken->kind == AMBIT__OP_UNLOCK && waiting->exclusive) return true;
+    /* Who has not ended cannot be joined. */
+    return taken->kind == AMBIT__OP_EXIT && waiting->kind == AMBIT__OP_JOIN;
+}
+
+bool ambit__waits_for_one(const ambit__operation *operation) {
+    if (!operation->address || operation->deadline_ns != AMBIT__FOREVER) return false;
+    return operation->kind == AMBIT__OP_LOCK || operation->kind == AMBIT__OP_JOIN ||
+           operation->kind == AMBIT__OP_WAIT;
+}
