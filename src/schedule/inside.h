@@ -114,6 +114,7 @@ typedef struct ambit__operation {
     const char *waits_for; /* "mutex", "condition": for a dead lock; NULL if it never waits */
     bool holder_known; /* waits for a lock: then all waiting is a dead lock, else a lost wake-up */
     uint8_t holder;    /* if so, its thread's index */
+    const void *holder_site; /* where that one took it; NULL if that is not known */
     bool spurious;     /* may be taken for no reason, as if ready */
 } ambit__operation;
 
@@ -227,6 +228,8 @@ void ambit__progress(void);
 bool ambit__join(ambit__schedule_thread *thread, int64_t deadline_ns, const void *site);
 /* NULL if there is none, or it was joined or has ended detached. */
 ambit__schedule_thread *ambit__thread_of(unsigned long handle);
+/* wrap_thread.c: what pthread_setname_np() has said of the thread with this index; NULL if nothing. */
+const char *ambit__thread_name(unsigned index);
 ambit__schedule_thread *ambit__spawn_first(ambit_schedule_fn *scenario, void *argument);
 void ambit__threads_reset(void);
 /* step.c for thread.c: this thread's first announced operation is done; this thread has ended. */
@@ -248,6 +251,9 @@ typedef enum ambit__object_kind {
     AMBIT__OBJECT_SEMAPHORE,
     AMBIT__OBJECT_BARRIER,
     AMBIT__OBJECT_DESCRIPTOR, /* address: the number */
+    AMBIT__OBJECT_THREAD, /* address: the handle */
+    AMBIT__OBJECT_KEY,
+    AMBIT__OBJECT_SPIN,
     AMBIT__OBJECT_ANNOTATION, /* abi_annotation.c: __tsan_acquire() and the like */
     AMBIT__OBJECT_OTHER
 } ambit__object_kind;

@@ -12,17 +12,29 @@ void ambit__reset_all(void) {
     ambit__shadow_reset();
     ambit__arena_reset();
     ambit__history_reset();
+    ambit__futex_reset();
+    ambit__descriptors_reset();
+    ambit__rcu_reset();
 }
 
-void ambit__undo_all(void) { ambit__shadow_undo(); }
+void ambit__undo_all(void) {
+    ambit__shadow_undo();
+    ambit__descriptors_reset(); /* the last schedule's would stay open */
+}
 
 void ambit__keep_all(void) {
     ambit__objects_keep();
     ambit__shadow_keep();
     ambit__arena_keep();
+    ambit__descriptors_keep();
+    ambit__rcu_keep();
 }
 
-void ambit__forget_all(void) { ambit__objects_forget(); }
+void ambit__forget_all(void) {
+    ambit__objects_forget();
+    ambit__descriptors_forget();
+    ambit__rcu_forget();
+}
 
 void ambit__look_for_leaks(void) {
     const void *site;

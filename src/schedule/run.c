@@ -278,6 +278,8 @@ int ambit__run(ambit_schedule_fn *scenario, const ambit_schedule_options *option
     ambit__result = (ambit_schedule_result){.failure = AMBIT_SCHEDULE_CLEAN};
     ambit__options = &run.options;
     ambit__forget_all();
+    ambit__crash_catch(true);
+    ambit__watchdog_start();
     double start = now_seconds();
     bool clean = play_before(&run);
     if (clean) {
@@ -288,6 +290,8 @@ int ambit__run(ambit_schedule_fn *scenario, const ambit_schedule_options *option
     }
     ambit__result.seconds = now_seconds() - start;
     int status = finish(&run, clean);
+    ambit__watchdog_stop();
+    ambit__crash_catch(false);
     ambit__options = NULL;
     return status;
 }

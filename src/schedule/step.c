@@ -15,7 +15,7 @@
 #include "schedule/inside.h"
 
 #define BEGINNING (1000 * INT64_C(1000000000)) /* so that subtracting from it is no surprise */
-#define SPIN_PATIENCE 4                        /* reads of the same at the same place */
+#define SPIN_PATIENCE 8                        /* reads of the same at the same place */
 #define IDLE_PATIENCE 64                       /* picks of those that spin, before time passes */
 #define IDLE_END 4096                          /* and before that is an end */
 #define SPURIOUS_MOST 2                        /* of a schedule */

@@ -2,9 +2,11 @@
  *
  * The symbol table knows where a variable starts and ends, the debug information what is inside of it:
  * from its type we go down by the offset, member by member and element by element. */
+#define _GNU_SOURCE
 #include <dwarf.h>
 #include <elfutils/libdw.h>
 #include <elfutils/libdwfl.h>
+#include <link.h>
 #include <stdlib.h>
 
 #include "schedule/report.h"
@@ -217,19 +219,25 @@ static bool name_static(uintptr_t address, size_t size, char *text, size_t bytes
     return true;
 }
 
+/* How large the executable's thread-local block is: the first object that is told of is the executable. */
+static int measure_block(struct dl_phdr_info *object, size_t bytes, void *block) {
+    (void)bytes;
+    for (size_t i = 0; i < object->dlpi_phnum; i++) {
+        const ElfW(Phdr) *header = &object->dlpi_phdr[i];
+        size_t align = header->p_align ? header->p_align : 1;
+        if (header->p_type == PT_TLS)
+            *(size_t *)block = (header->p_memsz + align - 1) / align * align;
+    }
+    return 1;
+}
+
 /* The executable's own thread-locals lie below the thread pointer; `below` is how far. */
 static bool name_thread_local(size_t below, size_t size, char *text, size_t bytes) {
     Dwfl_Module *module = ambit__module_main();
     GElf_Addr bias;
-    Elf *elf = module ? dwfl_module_getelf(module, &bias) : NULL;
-    size_t headers = 0, block = 0;
-    if (!elf || elf_getphdrnum(elf, &headers)) return false;
-    for (size_t i = 0; i < headers; i++) {
-        GElf_Phdr header;
-        if (!gelf_getphdr(elf, (int)i, &header) || header.p_type != PT_TLS) continue;
-        size_t align = header.p_align ? header.p_align : 1;
-        block = (header.p_memsz + align - 1) / align * align;
-    }
+    size_t block = 0;
+    if (!module || !dwfl_module_getelf(module, &bias)) return false;
+    (void)dl_iterate_phdr(measure_block, &block);
     if (below > block) return false;
     size_t at = block - below;
     int symbols = dwfl_module_getsymtab(module);
