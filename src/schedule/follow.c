@@ -63,11 +63,8 @@ static unsigned follow_decide(ambit__decision kind, unsigned count, unsigned usu
     return usual;
 }
 
-const ambit__strategy ambit__strategy_follow = {.name = "follow",
-                                                .places = true,
-                                                .begin = follow_begin,
-                                                .pick = follow_pick,
-                                                .decide = follow_decide};
+const ambit__strategy ambit__strategy_follow = {
+    .name = "follow", .begin = follow_begin, .pick = follow_pick, .decide = follow_decide};
 
 /* ---- As text --------------------------------------------------------------------------------- */
 
