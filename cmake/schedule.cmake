@@ -41,7 +41,7 @@ file(STRINGS ${ambit_schedule_wrap_file} ambit_schedule_wraps REGEX "^[A-Za-z_]"
 list(TRANSFORM ambit_schedule_wraps REPLACE "[^A-Za-z0-9_].*$" "")
 list(REMOVE_DUPLICATES ambit_schedule_wraps)
 list(TRANSFORM ambit_schedule_wraps PREPEND "--wrap=" OUTPUT_VARIABLE ambit_schedule_link)
-list(PREPEND ambit_schedule_link --undefined=ambit__alone) # alone.c is always in
+list(PREPEND ambit_schedule_link --undefined=ambit__schedule_alone) # alone.c is always in
 list(JOIN ambit_schedule_link "," ambit_schedule_link)
 
 add_library(ambit_schedule STATIC ${ambit_schedule_sources})
@@ -57,27 +57,22 @@ target_compile_options(ambit_schedule PRIVATE -fno-sanitize=all -O2 -g)
 target_include_directories(
   ambit_schedule
   PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:include>
-  PRIVATE src)
+  PRIVATE src ${URCU_INCLUDE_DIRS})
 target_link_libraries(ambit_schedule PRIVATE $<BUILD_INTERFACE:ambit_warnings>)
 target_link_libraries(ambit_schedule PUBLIC $<BUILD_INTERFACE:PkgConfig::LIBDW> $<INSTALL_INTERFACE:dw>
                                             Threads::Threads ${CMAKE_DL_LIBS})
 target_link_options(ambit_schedule INTERFACE "LINKER:${ambit_schedule_link}")
 
-# --wrap redirects the runtime's own calls as well: of memcpy, which the compiler makes of its own accord,
-# of pthread_create, of malloc. They are to reach the real ones, and are renamed to what the linker calls
-# those.
-set(ambit_schedule_real "")
-foreach(symbol IN LISTS ambit_schedule_wraps)
-  string(APPEND ambit_schedule_real "${symbol} __real_${symbol}\n")
-endforeach()
-file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/schedule_real.txt CONTENT "${ambit_schedule_real}" @ONLY)
+# In place, so the whole archive has to be made anew when the list has changed.
+list(TRANSFORM ambit_schedule_wraps REPLACE "(.+)" "\\1 __real_\\1" OUTPUT_VARIABLE ambit_schedule_lines)
+list(JOIN ambit_schedule_lines "\n" ambit_schedule_lines)
+set(ambit_schedule_real ${PROJECT_BINARY_DIR}/schedule_real.txt)
+file(CONFIGURE OUTPUT ${ambit_schedule_real} CONTENT "${ambit_schedule_lines}\n" @ONLY)
+set_source_files_properties(${ambit_schedule_sources} PROPERTIES OBJECT_DEPENDS ${ambit_schedule_real})
 add_custom_command(
   TARGET ambit_schedule POST_BUILD
-  COMMAND ${CMAKE_OBJCOPY} --redefine-syms=${PROJECT_BINARY_DIR}/schedule_real.txt
-          $<TARGET_FILE:ambit_schedule>
+  COMMAND ${CMAKE_COMMAND} -D NM=${CMAKE_NM} -D OBJCOPY=${CMAKE_OBJCOPY} -D ARCHIVE=$<TARGET_FILE:ambit_schedule> -D
+          REAL=${ambit_schedule_real} -P ${PROJECT_SOURCE_DIR}/cmake/schedule_seal.cmake
   VERBATIM)
-# In place, so the whole archive has to be made anew when the list has changed.
-set_source_files_properties(${ambit_schedule_sources} PROPERTIES OBJECT_DEPENDS
-                                                                 ${PROJECT_BINARY_DIR}/schedule_real.txt)
 
 include(${PROJECT_SOURCE_DIR}/cmake/AmbitSchedule.cmake)

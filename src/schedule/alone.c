@@ -9,8 +9,8 @@ extern char __tsan_get_report_data[] __attribute__((weak));
 extern char __asan_report_present[] __attribute__((weak));
 extern char __msan_get_track_origins[] __attribute__((weak));
 
-void ambit__alone(void);
-__attribute__((constructor(101))) void ambit__alone(void) {
+void ambit__schedule_alone(void);
+__attribute__((constructor(101))) void ambit__schedule_alone(void) {
     const char *other = __tsan_get_report_data     ? "ThreadSanitizer"
                         : __asan_report_present    ? "AddressSanitizer"
                         : __msan_get_track_origins ? "MemorySanitizer"

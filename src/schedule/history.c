@@ -199,7 +199,7 @@ static void learn(const store *of, int order) {
  * seen after a while. */
 static bool must_see_newest(location *at, const store *of) {
     ambit__spin_reads((uint64_t)at->address * 31 + of->value);
-    return ambit__self->spinning || ambit__self->spin_repeats > 1;
+    return ambit__self->spinning;
 }
 
 static store *choose_store(location *at, int order) {
@@ -247,36 +247,16 @@ static void fill(store *new, uint64_t value, int order) {
     }
 }
 
-static bool may_be_placed(void) {
-    return !ambit__options->strong_memory && !ambit__self->spinning && ambit__stores_are_placed();
-}
-
-/* How far back a store may go: not before what this thread knows, nor between a read-modify-write, or a
- * release sequence, and what it continues. */
+/* Where a store may go: not before what this thread knows, nor between a read-modify-write, or a release
+ * sequence, and what it continues. */
 static unsigned choose_place(location *at, int order) {
-    if (!may_be_placed()) return at->count;
-    unsigned lowest = floor_of(at, order) + 1, room = 1;
-    for (unsigned place = at->count; place-- > lowest; room++) {
+    if (ambit__options->strong_memory || !ambit__stores_are_placed()) return at->count;
+    unsigned lowest = floor_of(at, order) + 1, room = 1, places[STORES + 1] = {at->count};
+    for (unsigned place = at->count; place-- > lowest;) {
         const store *behind = store_at(at, place);
-        if (behind->modifies || behind->continues) break;
+        if (!behind->modifies && !behind->continues) places[room++] = place;
     }
-    return at->count - ambit__decide(AMBIT__DECIDE_PLACE, room, 0);
-}
-
-/* A read-modify-write goes right behind what it reads, where no other stands already. */
-static bool may_be_replaced(location *at, unsigned place, int order) {
-    if (place == at->count - 1u) return true;
-    return may_be_placed() && !store_at(at, place + 1)->modifies && place >= floor_of(at, order);
-}
-
-static unsigned choose_origin(location *at, int order) {
-    unsigned newest = at->count - 1u, count = 0;
-    if (!may_be_placed()) return newest;
-    uint8_t places[STORES];
-    unsigned lowest = floor_of(at, order);
-    for (unsigned place = newest + 1; place-- > lowest;)
-        if (place == newest || !store_at(at, place + 1)->modifies) places[count++] = (uint8_t)place;
-    return places[ambit__decide(AMBIT__DECIDE_PLACE, count, 0)];
+    return places[ambit__decide(AMBIT__DECIDE_PLACE, room, 0)];
 }
 
 static void put(location *at, uint64_t value, int order) {
@@ -294,10 +274,25 @@ static void put(location *at, uint64_t value, int order) {
     if (last) memory_write((void *)at->address, at->size, value);
 }
 
-/* A read-modify-write of what stands at `place`. */
+/* Which store a read-modify-write reads, of those with the value `wanted` unless that is NULL: it goes in right
+ * behind it, so neither what it must not be put in front of nor another read-modify-write of the same may
+ * stand there. It may part a release sequence, of which it becomes a part. `at->count`: there is none. */
+static unsigned choose_modified(location *at, int order, const uint64_t *wanted) {
+    unsigned newest = at->count - 1u, lowest = newest, room = 0, places[STORES];
+    if (!ambit__options->strong_memory && ambit__stores_are_placed()) lowest = floor_of(at, order);
+    for (unsigned place = at->count; place-- > lowest;) {
+        if (place < newest && store_at(at, place + 1)->modifies) continue;
+        if (!wanted || store_at(at, place)->value == *wanted) places[room++] = place;
+    }
+    if (!room) return at->count;
+    /* One that waits in a loop sees the newest, as loads do. */
+    return places[ambit__self->spinning ? 0 : ambit__decide(AMBIT__DECIDE_PLACE, room, 0)];
+}
+
+/* A read-modify-write of what it has read at `place`. */
 static void replace(location *at, unsigned place, uint64_t value, int order) {
-    const store before = *store_at(at, place);
-    bool last = ++place == at->count;
+    const store before = *store_at(at, place++);
+    bool last = place == at->count;
     store *new = make_room(at, &place);
     fill(new, value, order);
     new->modifies = true;
@@ -384,7 +379,7 @@ uint64_t ambit__history_exchange(volatile void *address, unsigned size, ambit__r
     ambit__step(&operation);
     touch(address, size, true, site);
     location *at = location_at(address, size);
-    unsigned place = choose_origin(at, order);
+    unsigned place = choose_modified(at, order, NULL);
     store *of = store_at(at, place);
     uint64_t old = of->value;
     uint64_t new = truncate_to(combine(how, old, operand), size);
@@ -401,25 +396,17 @@ uint64_t ambit__history_exchange(volatile void *address, unsigned size, ambit__r
     return old;
 }
 
-/* Where an exchange finds what it expects; or, if it fails, `*failed` is what it reads. A failing one is
- * just a load, so it may read an old store; a weak one may fail for nothing. */
-static unsigned choose_success(location *at, uint64_t expected, int order, int failure_order,
-                               bool weak, store **failed) {
-    unsigned newest = at->count - 1u;
+/* A weak exchange may fail for nothing; and any may fail because it reads an old store, which the standard
+ * does not rule out. NULL: it succeeds, at `place`. */
+static store *choose_failure(location *at, uint64_t expected, int order, int failure_order,
+                             bool weak, unsigned *place) {
     store *of = choose_store(at, failure_order);
-    *failed = of;
-    if (of->value != expected) return 0;
-    if (weak && !ambit__options->no_spurious && !ambit__self->spinning &&
-        ambit__decide(AMBIT__DECIDE_WEAK, 2, 0))
-        return 0;
-    unsigned place = newest;
-    while (store_at(at, place) != of) place--;
-    if (!may_be_replaced(at, place, order)) {
-        *failed = store_at(at, place = newest);
-        if ((*failed)->value != expected) return 0;
-    }
-    *failed = NULL;
-    return place;
+    if (of->value != expected) return of;
+    *place = choose_modified(at, order, &expected);
+    if (*place == at->count) return newest_of(at);
+    bool fails = weak && !ambit__options->no_spurious && !ambit__self->spinning &&
+                 ambit__decide(AMBIT__DECIDE_WEAK, 2, 0);
+    return fails ? store_at(at, *place) : NULL;
 }
 
 bool ambit__history_compare_exchange(volatile void *address, unsigned size, uint64_t *expected,
@@ -431,8 +418,8 @@ bool ambit__history_compare_exchange(volatile void *address, unsigned size, uint
     ambit__operation operation = announce(AMBIT__OP_COMPARE_EXCHANGE, address, size, order, site);
     ambit__step(&operation);
     location *at = location_at(address, size);
-    store *failure;
-    unsigned place = choose_success(at, *expected, order, failure_order, weak, &failure);
+    unsigned place;
+    store *failure = choose_failure(at, *expected, order, failure_order, weak, &place);
     touch(address, size, !failure, site);
     store *of = failure ? failure : store_at(at, place);
     note_read(of);
@@ -442,7 +429,6 @@ bool ambit__history_compare_exchange(volatile void *address, unsigned size, uint
     operation.value = desired;
     ambit__filled(&operation);
     if (failure) {
-        ambit__spin_reads((uint64_t)at->address * 31 + of->value);
         *expected = of->value;
         return false;
     }

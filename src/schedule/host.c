@@ -144,6 +144,7 @@ static void *sleep_for_ever(void *given) {
     host *self = given;
     char *here = __builtin_frame_address(0);
     note_bounds(self);
+    self->high = (uintptr_t)here; /* above are the C library's frames, and thread-local memory */
     self->top = (char *)(((uintptr_t)here - BELOW_ITS_FRAMES) & ~(uintptr_t)63);
     self->thread_pointer = thread_pointer();
     gate_open(&hosts[RUNNER]); /* the numbers above are there */

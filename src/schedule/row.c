@@ -141,6 +141,12 @@ void ambit__row_text(const ambit__operation *row, char *text, size_t bytes) {
     case AMBIT__OP_EXIT: /* its address is the runtime's own */
     case AMBIT__OP_YIELD:
         break;
+    case AMBIT__OP_READ_PLAIN: /* what a write stores is not known when it is told */
+        add_object(row, text, bytes);
+        if (row->size > 8) return;
+        add(text, bytes, " = ");
+        add_value(row, row->value, text, bytes);
+        return;
     case AMBIT__OP_NOTE:
         (void)snprintf(text, bytes, "\"%s\"", row->text);
         return;
@@ -151,5 +157,5 @@ void ambit__row_text(const ambit__operation *row, char *text, size_t bytes) {
         add_object(row, text, bytes);
     }
     if (row->kind != AMBIT__OP_COMPARE_EXCHANGE && row->failed) add(text, bytes, " failed");
-    if (row->timed_out) add(text, bytes, ", timed out");
+    if (row->timed_out && row->kind != AMBIT__OP_SLEEP) add(text, bytes, ", timed out");
 }

@@ -31,8 +31,9 @@ enum { HEAP, STACK, OUTSIDE, MAPPED }; /* where a granule is */
 
 typedef struct shadow_cell {
     ambit__granule granule;
-    uint64_t old;    /* OUTSIDE, and in kept blocks: what stood there at first */
-    uint8_t written; /* bytes of it */
+    uint64_t old;          /* OUTSIDE, and in kept blocks: what stood there at first */
+    const void *allocated; /* where, if the allocation is among the accesses */
+    uint8_t written;       /* bytes of it */
     uint8_t where;
 } __attribute__((aligned(64))) shadow_cell;
 
@@ -142,15 +143,15 @@ static void begin_in_heap(shadow_cell *cell) {
     uint8_t inside = mask_within(granule->address, block->address, block->address + block->bytes);
     granule->freed = block->freed ? 0xff : (uint8_t)~inside;
     granule->freed_site = block->freed_site;
+    if (block->blank) granule->blank = inside;
     if (block->kept) {
         cell->where = OUTSIDE;
         cell->old = *(const uint64_t *)granule->address;
-        if (block->blank) granule->blank = inside & still_blank(granule->address);
         return;
     }
-    if (block->blank) granule->blank = inside;
     granule->accesses[granule->count++] =
         (ambit__access){block->epoch, block->thread, inside, true, false, block->site};
+    cell->allocated = block->site;
 }
 
 static void begin_outside(shadow_cell *cell) {
@@ -177,6 +178,7 @@ static shadow_cell *make(uintptr_t address) {
     granule->freed_site = NULL;
     granule->locations = NULL;
     cell->written = 0;
+    cell->allocated = NULL;
     if (ambit__arena_owns(address))
         begin_in_heap(cell);
     else
@@ -235,8 +237,36 @@ static inline bool superseded(const ambit__access *earlier, const ambit__touch *
     return !now->atomic || (earlier->atomic && known);
 }
 
+/* The same once more, with nothing learnt or told since: whoever came between and races with this one has
+ * raced with that one. Not of the allocation: the line that writes is more to the point. */
+static inline bool again(const shadow_cell *cell, uint8_t mask, bool writes, bool atomic) {
+    const ambit__granule *granule = &cell->granule;
+    const ambit__schedule_thread *self = ambit__self;
+    if ((granule->freed | granule->blank) & mask || granule->locations) return false;
+    uint32_t epoch = self->happens.at[self->index];
+    for (unsigned i = granule->count; i-- > 0;) {
+        const ambit__access *earlier = &granule->accesses[i];
+        if (earlier->epoch == epoch && earlier->thread == self->index &&
+            (earlier->mask & mask) == mask && earlier->writes >= writes &&
+            earlier->atomic <= atomic && earlier->site != cell->allocated)
+            return true;
+    }
+    return false;
+}
+
+static void write_down(ambit__granule *granule, unsigned dropped, ambit__access access) {
+    if (granule->count == 1 && dropped == 1) { /* as nearly always */
+        granule->accesses[0] = access;
+        return;
+    }
+    if (dropped) forget(granule, dropped);
+    if (granule->count == AMBIT__ACCESSES) evict(granule);
+    granule->accesses[granule->count++] = access;
+}
+
 /* Checks and writes down an access to the bytes `mask` of one granule. */
-static inline void check(shadow_cell *cell, uint8_t mask, const ambit__touch *now) {
+static __attribute__((noinline)) void check(shadow_cell *cell, uint8_t mask,
+                                            const ambit__touch *now) {
     ambit__granule *granule = &cell->granule;
     const ambit__schedule_thread *self = ambit__self;
     if (__builtin_expect(granule->freed & mask, 0)) ambit__fail_bad_bytes(granule, now);
@@ -247,26 +277,19 @@ static inline void check(shadow_cell *cell, uint8_t mask, const ambit__touch *no
     } else if (__builtin_expect((granule->blank & mask) == mask && !now->copies, 0)) {
         read_blank(now);
     }
-    uint32_t epoch = self->happens.at[self->index];
     unsigned dropped = 0;
     for (unsigned i = 0; i < granule->count; i++) {
         const ambit__access *earlier = &granule->accesses[i];
         if (!(earlier->mask & mask)) continue;
         bool own = earlier->thread == self->index;
         bool known = own || earlier->epoch <= self->happens.at[earlier->thread];
-        /* The same once more, with nothing learnt or told since: whoever came between and races with
-         * this one has raced with that one. */
-        if (own && earlier->epoch == epoch && (earlier->mask & mask) == mask &&
-            earlier->writes >= now->writes && earlier->atomic <= now->atomic)
-            return;
         if (!known && (now->writes || earlier->writes) && !(now->atomic && earlier->atomic))
             ambit__fail_race(granule, earlier, now);
         if (!(earlier->mask & ~mask) && superseded(earlier, now, own, known)) dropped |= 1u << i;
     }
-    if (dropped) forget(granule, dropped);
-    if (granule->count == AMBIT__ACCESSES) evict(granule);
-    granule->accesses[granule->count++] =
-        (ambit__access){epoch, self->index, mask, now->writes, now->atomic, now->site};
+    write_down(granule, dropped,
+               (ambit__access){self->happens.at[self->index], self->index, mask, now->writes,
+                               now->atomic, now->site});
 }
 
 static void check_all(ambit__touch *now) {
@@ -285,20 +308,22 @@ static inline bool is_bad_pointer(uintptr_t address) {
     return address < 4096 || address >> 47 != 0;
 }
 
-static inline void touch(ambit__touch now) {
-    if (__builtin_expect(!ambit__self || !now.bytes, 0)) return;
-    if (__builtin_expect(is_bad_pointer(now.address), 0)) ambit__fail_bad_pointer(&now);
-    unsigned start = now.address & 7;
-    if (__builtin_expect(start + now.bytes > 8, 0)) {
-        check_all(&now);
-        return;
-    }
-    uint8_t mask = (uint8_t)(((1u << now.bytes) - 1) << start);
-    check(get(now.address - start), mask, &now);
+static __attribute__((noinline)) void touch(ambit__touch now) {
+    if (!ambit__self || !now.bytes) return;
+    if (is_bad_pointer(now.address)) ambit__fail_bad_pointer(&now);
+    check_all(&now);
 }
 
 void ambit__shadow_access(uintptr_t address, size_t bytes, bool writes, bool atomic,
                           const void *site) {
+    unsigned start = address & 7;
+    if (__builtin_expect(bytes - 1 < 8 - start && ambit__self && !is_bad_pointer(address), 1)) {
+        uint8_t mask = (uint8_t)(((1u << bytes) - 1) << start);
+        shadow_cell *cell = get(address - start);
+        if (again(cell, mask, writes, atomic)) return;
+        check(cell, mask, &(ambit__touch){address, bytes, writes, atomic, false, site});
+        return;
+    }
     touch((ambit__touch){address, bytes, writes, atomic, false, site});
 }
 
@@ -339,8 +364,7 @@ static void free_granule(shadow_cell *cell, uintptr_t low, uintptr_t high, const
     for (unsigned i = 0; self && i < granule->count; i++) {
         const ambit__access *earlier = &granule->accesses[i];
         if (!(earlier->mask & mask) || earlier->thread == self->index ||
-            earlier->epoch <= self->happens.at[earlier->thread] ||
-            ambit__is_allocation(earlier, granule->address))
+            earlier->epoch <= self->happens.at[earlier->thread])
             continue;
         ambit__fail_free(granule, earlier, site);
     }
@@ -424,6 +448,7 @@ void ambit__shadow_undo(void) {
         const shadow_cell *cell = cell_at(i);
         if (cell->written && cell->where == OUTSIDE) put_back(cell);
     }
+    ambit__arena_revive();
     used = 0;
     last = &nothing;
     if (!++schedule) ambit__shadow_reset();

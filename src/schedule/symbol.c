@@ -80,7 +80,8 @@ static void straighten(char *path) {
         } else if (from[0] == '/' && from[1] == '.' && (from[2] == '/' || !from[2])) {
             from += 2;
         } else if (from[0] == '/' && from[1] == '.' && from[2] == '.' && to > path) {
-            while (to > path && *--to != '/') {}
+            while (to > path && *--to != '/') {
+            }
             from += 3;
         } else {
             do *to++ = *from++;

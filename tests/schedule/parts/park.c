@@ -157,6 +157,30 @@ AMBIT_SCHEDULE_TEST(park_ends_at_its_deadline) {
     ambit_schedule_assert(!ambit__park_until(&word, 0, deadline_ns)); /* not a moment more */
 }
 
+/* Under a clock of the program's own the kernel's timers say nothing about the deadline. */
+static int64_t own_ns;
+
+static int64_t read_own_clock(void *user) {
+    (void)user;
+    return __atomic_load_n(&own_ns, __ATOMIC_RELAXED);
+}
+
+static void move_own_clock(void *argument) {
+    (void)argument;
+    __atomic_store_n(&own_ns, AMBIT_MILLISECOND, __ATOMIC_RELAXED);
+}
+
+AMBIT_SCHEDULE_TEST(park_ends_by_the_programs_own_clock) {
+    const ambit_clock own = {read_own_clock, NULL};
+    ambit_clock_set(&own);
+    ambit_schedule_thread mover = ambit_schedule_spawn(move_own_clock, NULL);
+    bool early;
+    do early = ambit__park_until(&word, 0, AMBIT_MILLISECOND);
+    while (early);
+    ambit_schedule_assert(read_own_clock(NULL) == AMBIT_MILLISECOND);
+    ambit_schedule_join(mover);
+}
+
 /* An unpark that comes with the deadline is not lost: the waiter either saw the word, or the time. */
 static uint32_t gave_up;
 
