@@ -278,6 +278,10 @@ int ambit__run(ambit_schedule_fn *scenario, const ambit_schedule_options *option
                              .plan = plan,
                              .choices = run.choices};
     if (!make_sense(scenario, &run.options)) return 2;
+    if (!ambit__instrumented) {
+        (void)refuse(run.options.name, "nothing in this program is compiled with -fsanitize=thread");
+        return 2;
+    }
     fill_in(&run.options);
     if (!ambit__host_prepare(AMBIT__THREADS)) {
         (void)refuse(run.options.name, "no threads to be had from the system, expected 8");
