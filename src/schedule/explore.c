@@ -398,6 +398,7 @@ static bool finish(void) {
 }
 
 const ambit__strategy ambit__strategy_explore = {.name = "exhaustive",
+
                                                  .begin = begin,
                                                  .pick = pick,
                                                  .decide = decide,

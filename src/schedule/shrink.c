@@ -182,6 +182,7 @@ static void stepped(const ambit__operation *operation) {
 }
 
 static const ambit__strategy strategy_plan = {.name = "plan",
+
                                               .begin = begin,
                                               .pick = pick,
                                               .decide = decide,

@@ -568,6 +568,30 @@ static void qsbr_sections_end_with_quiescence(void **state) {
     expect_lost_node(qsbr_wrong);
 }
 
+/* ---- All schedules --------------------------------------------------------------------------- */
+
+static void replace_once_with_bp(void *argument) {
+    (void)argument;
+    node *old = replace_by(new_node(2));
+    urcu_bp_synchronize_rcu();
+    free(old);
+}
+static void one_reader_one_writer(void *argument) {
+    (void)argument;
+    with_node(read_with_bp, replace_once_with_bp, NULL);
+}
+static void no_schedule_of_a_small_case_fails(void **state) {
+    (void)state;
+    ambit_schedule_result result = outcome_with(
+        one_reader_one_writer,
+        (ambit_schedule_options){.strategy = AMBIT_SCHEDULE_EXHAUSTIVE, .schedules = 100000});
+    assert_int_equal(result.failure, AMBIT_SCHEDULE_CLEAN);
+    assert_true(result.complete);
+    expect_failure_with(flavours_mixed,
+                        (ambit_schedule_options){.strategy = AMBIT_SCHEDULE_EXHAUSTIVE},
+                        AMBIT_SCHEDULE_USE_AFTER_FREE, "free");
+}
+
 /* ---- Misuse ---------------------------------------------------------------------------------- */
 
 static void exit_inside(void *argument) {
@@ -697,6 +721,7 @@ int main(void) {
         cmocka_unit_test(registration_of_before_stays),
         cmocka_unit_test(flavours_do_not_know_each_other),
         cmocka_unit_test(qsbr_sections_end_with_quiescence),
+        cmocka_unit_test(no_schedule_of_a_small_case_fails),
         cmocka_unit_test(misuse_is_told),
         cmocka_unit_test(head_must_be_there_until_its_callback),
     };
