@@ -6,9 +6,11 @@
  *
  * clang leaves out the table of which unit an address is in (.debug_aranges), so where libdw does not find
  * the unit we look through them all. */
+#define _GNU_SOURCE
 #include <dwarf.h>
 #include <elfutils/libdw.h>
 #include <elfutils/libdwfl.h>
+#include <link.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -52,9 +54,36 @@ static bool look_at_process(void) {
            dwfl_report_end(session, NULL, NULL) == 0;
 }
 
+typedef struct owner {
+    uintptr_t address, start; /* of the object that has the address; 0: none */
+} owner;
+
+static int find_owner(struct dl_phdr_info *object, size_t bytes, void *argument) {
+    owner *wanted = argument;
+    uintptr_t start = 0;
+    bool found = false;
+    (void)bytes;
+    for (size_t i = 0; i < object->dlpi_phnum; i++) {
+        const ElfW(Phdr) *header = &object->dlpi_phdr[i];
+        if (header->p_type != PT_LOAD) continue;
+        uintptr_t low = object->dlpi_addr + header->p_vaddr;
+        if (!start) start = low;
+        if (wanted->address >= low && wanted->address - low < header->p_memsz) found = true;
+    }
+    if (found) wanted->start = start;
+    return found;
+}
+
+/* libdwfl knows what of a module was mapped from its file. The zeros behind that are the module's too, so
+ * the loader is asked whose an address is; its first address is in the file for sure. */
 struct Dwfl_Module *ambit__module_of(uintptr_t address) {
     if (!session && !look_at_process()) return NULL;
-    return dwfl_addrmodule(session, address);
+    Dwfl_Module *module = dwfl_addrmodule(session, address);
+    owner wanted = {.address = address};
+    if (module || !dl_iterate_phdr(find_owner, &wanted)) return module;
+    module = dwfl_addrmodule(session, wanted.start);
+    if (module || !look_at_process()) return module; /* it may have been loaded since */
+    return dwfl_addrmodule(session, wanted.start);
 }
 
 struct Dwfl_Module *ambit__module_main(void) {
