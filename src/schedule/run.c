@@ -273,10 +273,8 @@ int ambit__run(ambit_schedule_fn *scenario, const ambit_schedule_options *option
     static ambit__run_state run;
     if (!options) options = &none;
     if (!make_sense(scenario, options)) return 2;
-    run = (ambit__run_state){.scenario = scenario,
-                             .options = *options,
-                             .plan = plan,
-                             .choices = run.choices};
+    run = (ambit__run_state){
+        .scenario = scenario, .options = *options, .plan = plan, .choices = run.choices};
     fill_in(&run.options);
     if (!ambit__host_prepare(AMBIT__THREADS)) {
         (void)refuse(run.options.name, "no threads to be had from the system, expected 8");
