@@ -273,6 +273,10 @@ int ambit__run(ambit_schedule_fn *scenario, const ambit_schedule_options *option
     static ambit__run_state run;
     if (!options) options = &none;
     if (!make_sense(scenario, options)) return 2;
+    if (!ambit__instrumented) {
+        (void)refuse(options->name, "nothing in this program is compiled with -fsanitize=thread");
+        return 2;
+    }
     run = (ambit__run_state){
         .scenario = scenario, .options = *options, .plan = plan, .choices = run.choices};
     fill_in(&run.options);

@@ -91,8 +91,11 @@ struct Dwfl_Module *ambit__module_main(void) {
 }
 
 static Dwarf_Die *unit_of(Dwfl_Module *module, Dwarf_Addr address, Dwarf_Addr *bias) {
+    /* By the table of address ranges: gcc writes one and clang does not, and where code of both meets,
+     * the answer may be gcc's unit before the place. */
     Dwarf_Die *unit = dwfl_module_addrdie(module, address, bias);
-    if (unit) return unit;
+    if (unit && dwarf_haspc(unit, address - *bias) > 0) return unit;
+    unit = NULL;
     while ((unit = dwfl_module_nextcu(module, unit, bias)))
         if (dwarf_haspc(unit, address - *bias) > 0) return unit;
     return NULL;

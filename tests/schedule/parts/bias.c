@@ -3,7 +3,8 @@
 
 #include "base/bias.h"
 
-AMBIT_SCHEDULE_COVERS("base/bias.c base/bias.h base/thread.h:")
+AMBIT_SCHEDULE_COVERS("base/bias.c base/bias.h base/thread.h:ambit__light_barrier "
+                      "base/thread.c:ambit__heavy_barrier")
 
 static ambit__bias bias;
 static unsigned guarded, inside;
@@ -36,6 +37,16 @@ static void visit(void *stays) {
 }
 
 AMBIT_SCHEDULE_TEST_WITH(visitor_keeps_the_owner_out, .before = make) {
+    ambit_schedule_thread owner = ambit_schedule_spawn(own_twice, NULL);
+    visit(NULL);
+    ambit_schedule_join(owner);
+    ambit_schedule_assert(guarded == 3);
+}
+
+/* The owner that finds a visitor goes out with a store that orders: by C11 a plain one would go on with the
+ * release sequence of its last unlock, by C++20, which our compilers follow, it would not. */
+AMBIT_SCHEDULE_TEST_WITH(owner_that_gives_way_tells_what_it_did, .before = make,
+                         .cxx20_release_sequences = true) {
     ambit_schedule_thread owner = ambit_schedule_spawn(own_twice, NULL);
     visit(NULL);
     ambit_schedule_join(owner);
