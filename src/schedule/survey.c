@@ -95,6 +95,7 @@ bool ambit__survey_run(const ambit__schedule_test *const *tests, unsigned count,
     survey->sites = sites;
     survey->survivors = calloc(sites + 1u, sizeof(ambit__mutant *));
     if (!survey->survivors) return false;
+    ambit__mutants_weaken(NULL); /* what is met from here on is of no interest */
     for (unsigned i = 0; i < sites; i++) judge(&mutants[i], &job, command, survey);
     (void)printf(
         "%u of %u orders are needed, as a test has noticed; %u survived. Orders that no test "
