@@ -167,12 +167,12 @@ unsigned ambit__mutants_list(const char *covers, bool halves, const ambit__mutan
     unsigned place_count = 0, count = 0;
     for (size_t i = 0; places && list && i < SITES; i++)
         if (listed(&sites[i], covers, places, place_count)) place_count++;
-    for (unsigned i = 0; i < place_count; i++) {
+    for (unsigned i = 0; list && i < place_count; i++) {
         list[count] = places[i];
         count += halves ? add_halves(&list[count]) : 1;
     }
     free(places);
-    if (count) qsort(list, count, sizeof *list, by_place);
+    if (list && count) qsort(list, count, sizeof *list, by_place);
     *mutants = list;
     return count;
 }

@@ -219,8 +219,10 @@ static bool play_choices(ambit__run_state *run) {
 
 static double power(double base, uint64_t exponent) {
     double result = 1;
-    for (; exponent; exponent >>= 1, base *= base)
+    for (; exponent; exponent >>= 1) {
         if (exponent & 1) result *= base;
+        base *= base;
+    }
     return result;
 }
 

@@ -23,7 +23,7 @@ typedef struct known {
     struct known *next;
     const void *site;
     unsigned count;
-    ambit__place places[];
+    ambit__place places[PLACES_MOST];
 } known;
 
 static Dwfl *session;
@@ -36,6 +36,7 @@ static char here[4096]; /* the working directory, with a slash */
  * server, which libdwfl asks where DEBUGINFOD_URLS is set. */
 static int find_debug_file(Dwfl_Module *module, void **user, const char *name, Dwarf_Addr base,
                            const char *file, const char *link, GElf_Word crc, char **found) {
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): nobody changes it meanwhile */
     if (getenv("DEBUGINFOD_URLS"))
         return dwfl_build_id_find_debuginfo(module, user, name, base, file, link, crc, found);
     return dwfl_standard_find_debuginfo(module, user, name, base, file, link, crc, found);
@@ -127,7 +128,7 @@ static const char *own_path(const char *path) {
     if (!path) return NULL;
     if (!here[0]) {
         if (!getcwd(here, sizeof here - 1)) here[0] = '\0';
-        strcat(here, "/");
+        here[strlen(here)] = '/'; /* the rest is zeros */
     }
     char *own = strdup(path);
     if (!own) return NULL;
@@ -226,15 +227,14 @@ unsigned ambit__places(const void *site, const ambit__place **places) {
     known *entry = *bucket;
     while (entry && entry->site != site) entry = entry->next;
     if (!entry) {
-        ambit__place found[PLACES_MOST];
-        unsigned count = resolve(site, found);
-        entry = malloc(sizeof *entry + count * sizeof found[0]);
+        entry = malloc(sizeof *entry);
         if (!entry) {
             *places = &unknown;
             return 1;
         }
-        *entry = (known){.next = *bucket, .site = site, .count = count};
-        memcpy(entry->places, found, count * sizeof found[0]);
+        entry->site = site;
+        entry->count = resolve(site, entry->places);
+        entry->next = *bucket;
         *bucket = entry;
     }
     *places = entry->places;
