@@ -311,6 +311,11 @@ void ambit__history_full_barrier(void);
 /* What stands last in modification order: for the kernel. Counts as an atomic access. */
 uint64_t ambit__history_newest(const volatile void *address, unsigned size, const void *site);
 
+/* ---- abi_plain.c: what the compiler calls --------------------------------------------------- */
+
+/* Some of the program is compiled with -fsanitize=thread. */
+extern bool ambit__instrumented;
+
 /* ---- shadow.c: plain memory ------------------------------------------------------------------ */
 
 /* Who has touched which byte of 8, until it can no longer race with anyone. */

@@ -102,8 +102,9 @@ int64_t ambit__read_clock(void) {
 /* ---- Spinning -------------------------------------------------------------------------------- */
 
 void ambit__spin(void) {
-    if (!ambit__self || ambit__self->spinning) return;
+    if (!ambit__self) return;
     ambit__self->spinning = true;
+    /* Each time: among those that spin the others come first, or one would be picked for ever. */
     if (strategy->demote) strategy->demote(ambit__self->index);
 }
 
