@@ -72,12 +72,15 @@ static inline ambit_schedule_result planted_run(const planted *of, bool which, u
 
 static inline void planted_is_found(const planted *of, const ambit_schedule_result *result) {
     if (result->failure != of->failure && (!of->or_failure || result->failure != of->or_failure))
-        fail_msg("%s: after %llu schedules: %d, %s", of->name, (unsigned long long)result->schedules,
-                 (int)result->failure, result->message);
-    if (of->place && !strstr(result->message, of->place))
-        fail_msg("%s: %s is not named: %s", of->name, of->place, result->message);
-    if (of->other_place && !strstr(result->message, of->other_place))
-        fail_msg("%s: %s is not named: %s", of->name, of->other_place, result->message);
+        fail_msg("%s: after %llu schedules: %d, %s", of->name,
+                 (unsigned long long)result->schedules, (int)result->failure, result->message);
+    const char *here = of->place ? strstr(result->message, of->place) : "";
+    const char *there = of->other_place ? strstr(result->message, of->other_place) : "";
+    /* A function that races with itself is named twice. */
+    if (of->other_place && here && here == there) there = strstr(here + 1, of->other_place);
+    if (!here || !there)
+        fail_msg("%s: not named: %s: %s", of->name, here ? of->other_place : of->place,
+                 result->message);
 }
 
 static inline void wrong_half_is_found_from_any_seed(void **state) {
@@ -86,7 +89,8 @@ static inline void wrong_half_is_found_from_any_seed(void **state) {
     for (uint64_t start = 0; start <= PLANTED_STARTS; start++) {
         ambit_schedule_result result = planted_run(of, true, within, 1 + start * 1000003);
         if (!start && getenv("PLANTED_TABLE"))
-            printf("%s: seed %llu: %s\n", of->name, (unsigned long long)result.seed, result.message);
+            printf("%s: seed %llu: %s\n", of->name, (unsigned long long)result.seed,
+                   result.message);
         planted_is_found(of, &result);
         if (result.schedules > most) most = result.schedules;
     }

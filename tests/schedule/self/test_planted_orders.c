@@ -312,12 +312,13 @@ static void queue_in_wrong_order(void *argument) {
 /* ---- A free list of numbers, whose first may be the same again and its next not (ABA) ------------ */
 
 enum { SLOTS = 3 };
-static _Atomic(uint32_t) slots_first;      /* number + 1, and a tag above if it is right */
+static _Atomic(uint32_t) slots_first; /* number + 1, and a tag above if it is right */
 static _Atomic(uint32_t) slots_next[SLOTS + 1];
 static _Atomic(int) slot_owners[SLOTS + 1];
 
 PLACE void own_slot(uint32_t slot) {
-    ambit_schedule_assert(atomic_fetch_add_explicit(&slot_owners[slot], 1, memory_order_relaxed) == 0);
+    ambit_schedule_assert(atomic_fetch_add_explicit(&slot_owners[slot], 1, memory_order_relaxed) ==
+                          0);
 }
 static uint32_t next_first(uint32_t old, uint32_t slot) {
     return wrong ? slot : ((old >> 8) + 1) << 8 | slot;
@@ -336,8 +337,7 @@ static void give_slot(uint32_t slot) {
     if (!slot) return;
     atomic_fetch_sub_explicit(&slot_owners[slot], 1, memory_order_relaxed);
     uint32_t old = atomic_load_explicit(&slots_first, memory_order_relaxed);
-    do
-        atomic_store_explicit(&slots_next[slot], old & 255, memory_order_relaxed);
+    do atomic_store_explicit(&slots_next[slot], old & 255, memory_order_relaxed);
     while (!atomic_compare_exchange_strong_explicit(&slots_first, &old, next_first(old, slot),
                                                     memory_order_release, memory_order_relaxed));
 }
@@ -355,30 +355,36 @@ static void take_two(void *argument) {
 static void free_list(void *argument) {
     (void)argument;
     for (uint32_t slot = SLOTS; slot; slot--) {
-        atomic_store_explicit(&slots_next[slot], atomic_load(&slots_first) & 255, memory_order_relaxed);
+        atomic_store_explicit(&slots_next[slot], atomic_load(&slots_first) & 255,
+                              memory_order_relaxed);
         atomic_store(&slots_first, slot);
     }
     together(take_two_give_one, take_two);
 }
 
 static const planted all[] = {
-    {"lost update, plain", lost_update_plain, AMBIT_SCHEDULE_RACE, 0, "add_to_plain", NULL, 0},
+    {"lost update, plain", lost_update_plain, AMBIT_SCHEDULE_RACE, 0, "add_to_plain",
+     "add_to_plain", 0},
     {"lost update, load and store", lost_update_atomics, AMBIT_SCHEDULE_ASSERTION, 0,
      "lost_update_atomics", NULL, 0},
     {"message passing without release", message_passing, AMBIT_SCHEDULE_RACE, 0, "write_message",
      "read_message", 0},
     {"message passing without acquire", message_waited_for, AMBIT_SCHEDULE_RACE, 0, "write_message",
      "read_message", 0},
-    {"Dekker with acquire and release", dekker, AMBIT_SCHEDULE_RACE, 0, "enter", NULL, 0},
-    {"Peterson with acquire and release", peterson, AMBIT_SCHEDULE_RACE, 0, "change_guarded", NULL, 0},
-    {"sequence lock without its acquire", sequence_lock, AMBIT_SCHEDULE_ASSERTION, 0, "halves_agree",
-     NULL, 0},
+    {"Dekker with acquire and release", dekker, AMBIT_SCHEDULE_RACE, 0, "enter", "enter", 0},
+    {"Peterson with acquire and release", peterson, AMBIT_SCHEDULE_RACE, 0, "change_guarded",
+     "change_guarded", 0},
+    {"sequence lock without its acquire", sequence_lock, AMBIT_SCHEDULE_ASSERTION, 0,
+     "halves_agree", NULL, 0},
     {"double-checked making", double_checked, AMBIT_SCHEDULE_RACE, 0, "make_thing", "use_thing", 0},
-    {"ticket lock, relaxed unlock", ticket_lock, AMBIT_SCHEDULE_RACE, 0, "change_guarded", NULL, 0},
-    {"spin lock, relaxed lock", spin_lock, AMBIT_SCHEDULE_RACE, 0, "change_guarded", NULL, 0},
-    {"ring, filled without release", ring_filled, AMBIT_SCHEDULE_RACE, 0, "write_slot", "read_slot", 0},
-    {"ring, emptied without release", ring_emptied, AMBIT_SCHEDULE_RACE, 0, "write_slot", "read_slot",
+    {"ticket lock, relaxed unlock", ticket_lock, AMBIT_SCHEDULE_RACE, 0, "change_guarded",
+     "change_guarded", 0},
+    {"spin lock, relaxed lock", spin_lock, AMBIT_SCHEDULE_RACE, 0, "change_guarded",
+     "change_guarded", 0},
+    {"ring, filled without release", ring_filled, AMBIT_SCHEDULE_RACE, 0, "write_slot", "read_slot",
      0},
+    {"ring, emptied without release", ring_emptied, AMBIT_SCHEDULE_RACE, 0, "write_slot",
+     "read_slot", 0},
     {"queue of many, linked without release", queue_of_many, AMBIT_SCHEDULE_RACE, 0, "fill_link",
      "read_link", 0},
     {"queue of many, in the wrong order", queue_in_wrong_order, AMBIT_SCHEDULE_ASSERTION, 0,
