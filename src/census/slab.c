@@ -7,8 +7,8 @@
 #include "census/stack.h"
 #include "census/verdict.h"
 
-#ifndef AMBIT__CHUNK_BYTES
-#define AMBIT__CHUNK_BYTES(object_bytes) (64 * 1024)
+#ifndef AMBIT__CHUNK_OBJECTS /* the controlled scheduler's build has a few */
+#define AMBIT__CHUNK_OBJECTS ((64 * 1024 - sizeof(ambit__chunk)) / slab->object_bytes)
 #endif
 enum { MOVED = AMBIT__CACHE_ITEMS / 2 };
 
@@ -51,8 +51,7 @@ static void take_from_depot(ambit__slab *slab, ambit__cache *cache) {
 
 static void add_chunk(ambit__slab *slab, ambit__cache *cache) {
     ambit__census_ready();
-    uint32_t count = (uint32_t)((AMBIT__CHUNK_BYTES(slab->object_bytes) - sizeof(ambit__chunk)) /
-                                slab->object_bytes);
+    uint32_t count = (uint32_t)AMBIT__CHUNK_OBJECTS;
     ambit__chunk *chunk =
         ambit__allocate_zero(sizeof *chunk + (size_t)count * slab->object_bytes, 128);
     if (!chunk) return;

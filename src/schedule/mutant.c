@@ -168,8 +168,8 @@ void ambit__mutants_weaken(const ambit__mutant *mutant) {
     if (!sites) return;
     for (size_t i = 0; i < SITES; i++)
         if (sites[i].site)
-            sites[i].weakened = mutant && (sites[i].site == mutant->site ||
-                                           same_place(&sites[i], &mutant->place));
+            sites[i].weakened =
+                mutant && (sites[i].site == mutant->site || same_place(&sites[i], &mutant->place));
     weakened_to = mutant ? mutant->to : AMBIT__RELAXED;
     asked = mutant != NULL;
 }
