@@ -398,7 +398,7 @@ static bool finish(void) {
 }
 
 const ambit__strategy ambit__strategy_explore = {.name = "exhaustive",
-                                                 .places = true,
+
                                                  .begin = begin,
                                                  .pick = pick,
                                                  .decide = decide,

@@ -64,7 +64,7 @@ static unsigned decide(ambit__decision kind, unsigned count, unsigned usual) {
 }
 
 const ambit__strategy ambit__strategy_follow = {
-    .name = "follow", .places = true, .begin = begin, .pick = pick, .decide = decide};
+    .name = "follow", .begin = begin, .pick = pick, .decide = decide};
 
 /* ---- As text --------------------------------------------------------------------------------- */
 

@@ -182,7 +182,7 @@ static void stepped(const ambit__operation *operation) {
 }
 
 static const ambit__strategy strategy_plan = {.name = "plan",
-                                              .places = true,
+
                                               .begin = begin,
                                               .pick = pick,
                                               .decide = decide,
