@@ -284,6 +284,12 @@ static void unlocked_by_a_stranger(void *unused) {
     finish(start(unlocks_it, NULL));
 }
 
+static void unlocked_by_the_next_in_its_place(void *unused) {
+    (void)unused;
+    finish(start(locks_it, NULL));
+    finish(start(unlocks_it, NULL));
+}
+
 static void unlocked_twice(void *unused) {
     (void)unused;
     (void)counts(NULL);
@@ -296,6 +302,8 @@ static void an_unlock_of_what_is_not_ones_own_is_found(void **state) {
     (void)state;
     assert_found(unlocked_by_a_stranger, AMBIT_SCHEDULE_MISUSE, "pthread_mutex_unlock", "thread 0",
                  "in unlocks_it(), and", "in locks_it()");
+    assert_found(unlocked_by_the_next_in_its_place, AMBIT_SCHEDULE_MISUSE,
+                 "thread 1, which has ended, holds", "in unlocks_it(), and", "in locks_it()");
     assert_found(unlocked_twice, AMBIT_SCHEDULE_MISUSE, "nobody holds", "in unlocks_it(), and",
                  "in counts()");
     assert_found(never_locked, AMBIT_SCHEDULE_MISUSE, "nobody has ever locked", "in unlocks_it()");
@@ -338,7 +346,8 @@ static void a_destroyed_mutex_is_watched(void **state) {
                  "in destroys_it(), and", "in locks_it()");
     assert_found(used_after_its_end, AMBIT_SCHEDULE_MISUSE, "has been destroyed",
                  "in locks_it(), and", "in destroys_it()");
-    assert_found(destroyed_twice, AMBIT_SCHEDULE_MISUSE, "has been destroyed", "in destroys_it(), and");
+    assert_found(destroyed_twice, AMBIT_SCHEDULE_MISUSE, "has been destroyed",
+                 "in destroys_it(), and");
     play(destroyed_beside_a_lock, (ambit_schedule_options){0});
     assert_true(played.failure == AMBIT_SCHEDULE_MISUSE || played.failure == AMBIT_SCHEDULE_RACE);
 }
@@ -378,12 +387,64 @@ static void garbage_is_no_mutex(void **state) {
     assert_found(of_garbage, AMBIT_SCHEDULE_MISUSE, "never initialised", "in locks_it()");
 }
 
+static void in_heap(bool make_it, bool free_it) {
+    pthread_mutex_t *heap = malloc(sizeof *heap);
+    check(heap != NULL);
+    if (make_it) make(heap, PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_STALLED);
+    if (free_it) free(heap);
+    (void)locks_it(heap), (void)unlocks_it(heap);
+    free(heap);
+}
+
+static void made_in_heap(void *unused) {
+    (void)unused;
+    in_heap(true, false);
+}
+
+static void never_made_in_heap(void *unused) {
+    (void)unused;
+    in_heap(false, false);
+}
+
+static void freed_in_heap(void *unused) {
+    (void)unused;
+    in_heap(true, true);
+}
+
+static void the_memory_of_a_mutex_is_watched(void **state) {
+    (void)state;
+    assert_clean(made_in_heap);
+    assert_found(never_made_in_heap, AMBIT_SCHEDULE_UNINITIALISED, "in locks_it()");
+    assert_found(freed_in_heap, AMBIT_SCHEDULE_USE_AFTER_FREE, "in locks_it()");
+}
+
 static void leaves_it_locked(void *unused) { (void)locks_it(unused); }
 static void unlocks(void *unused) { (void)unlocks_it(unused); }
 
 static void what_was_done_before_the_schedules_stands(void **state) {
     (void)state;
     assert_clean(unlocks, .before = leaves_it_locked);
+}
+
+static void is_robust(void *unused) {
+    (void)unused;
+    finish(start(dies_with_it, NULL));
+    check(pthread_mutex_lock(&made) == EOWNERDEAD);
+}
+
+static void recurses(void *unused) {
+    (void)unused;
+    (void)locks_it(&made), (void)locks_it(&made);
+}
+
+static void a_mutex_made_before_keeps_its_kind(void **state) {
+    (void)state;
+    make(&made, PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_ROBUST);
+    assert_clean(is_robust);
+    assert_int_equal(pthread_mutex_destroy(&made), 0);
+    make(&made, PTHREAD_MUTEX_RECURSIVE, PTHREAD_MUTEX_STALLED);
+    assert_clean(recurses);
+    assert_int_equal(pthread_mutex_destroy(&made), 0);
 }
 
 static void outside_of_schedules_mutexes_are_real(void **state) {
@@ -411,6 +472,8 @@ int main(void) {
         cmocka_unit_test(a_destroyed_mutex_is_watched),
         cmocka_unit_test(a_destroyed_mutex_can_be_made_again),
         cmocka_unit_test(garbage_is_no_mutex),
+        cmocka_unit_test(the_memory_of_a_mutex_is_watched),
+        cmocka_unit_test(a_mutex_made_before_keeps_its_kind),
         cmocka_unit_test(what_was_done_before_the_schedules_stands),
         cmocka_unit_test(outside_of_schedules_mutexes_are_real),
     };

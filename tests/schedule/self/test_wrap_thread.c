@@ -49,7 +49,8 @@ static void writes_after_create(void *unused) {
 
 static void what_the_creator_does_afterwards_is_unordered(void **state) {
     (void)state;
-    assert_found(writes_after_create, AMBIT_SCHEDULE_RACE, "in writes()", "in writes_after_create()");
+    assert_found(writes_after_create, AMBIT_SCHEDULE_RACE, "in writes()",
+                 "in writes_after_create()");
 }
 
 static void *knows_itself(void *handle) {
@@ -155,6 +156,7 @@ static void joins_that_are_wrong_are_found(void **state) {
     assert_found(detaches_twice, AMBIT_SCHEDULE_MISUSE, "is detached", "pthread_detach");
     assert_found(joins_one_made_detached, AMBIT_SCHEDULE_MISUSE, "is detached");
     assert_found(two_join_it, AMBIT_SCHEDULE_MISUSE, "in joins_the_shared(), and");
+    assert_some_found(two_join_it, AMBIT_SCHEDULE_MISUSE, "is joining it");
     assert_found(joins_nobody, AMBIT_SCHEDULE_MISUSE, "no such thread", "in joins_nobody()");
 }
 
@@ -171,7 +173,8 @@ static void each_other(void *unused) {
 
 static void threads_that_join_each_other_are_found(void **state) {
     (void)state;
-    assert_found(each_other, AMBIT_SCHEDULE_DEADLOCK, "join", "in finish()", "in joins_the_first()");
+    assert_found(each_other, AMBIT_SCHEDULE_DEADLOCK, "join", "in finish()",
+                 "in joins_the_first()");
 }
 
 static void *waits_for_the_mutex(void *unused) {
@@ -223,6 +226,41 @@ static void a_thread_need_not_be_joined(void **state) {
     assert_clean(leaves_them);
 }
 
+static void asks_for_one_made_detached(void *unused) {
+    (void)unused;
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    pthread_t thread;
+    check(pthread_create(&thread, &attributes, returns_it, NULL) == 0);
+    pthread_attr_destroy(&attributes);
+    ambit_schedule_yield();
+    pthread_kill(thread, 0);
+}
+
+static void asks_for_one_that_was_detached(void *unused) {
+    (void)unused;
+    pthread_t thread = start(returns_it, NULL);
+    pthread_detach(thread);
+    ambit_schedule_yield();
+    pthread_kill(thread, 0);
+}
+
+static void asks_for_one_detached_at_its_end(void *unused) {
+    (void)unused;
+    pthread_t thread = start(returns_it, NULL);
+    while (pthread_kill(thread, 0) == 0) ambit_schedule_yield();
+    pthread_detach(thread);
+    pthread_kill(thread, 0);
+}
+
+static void a_detached_thread_is_gone_at_its_end(void **state) {
+    (void)state;
+    assert_found(asks_for_one_made_detached, AMBIT_SCHEDULE_MISUSE, "no such thread");
+    assert_found(asks_for_one_that_was_detached, AMBIT_SCHEDULE_MISUSE, "no such thread");
+    assert_found(asks_for_one_detached_at_its_end, AMBIT_SCHEDULE_MISUSE, "no such thread");
+}
+
 static void many_after_another(void *unused) {
     (void)unused;
     for (int i = 0; i < 40; i++) finish(start(writes, NULL));
@@ -269,8 +307,10 @@ static void unlocks_of_named(void *unused) {
     (void)unused;
     pthread_t thread = start(locks_named, NULL);
     ambit_schedule_yield();
-    if (pthread_mutex_trylock(&mutex) == EBUSY) pthread_mutex_unlock(&mutex);
-    else pthread_mutex_unlock(&mutex);
+    if (pthread_mutex_trylock(&mutex) == EBUSY)
+        pthread_mutex_unlock(&mutex);
+    else
+        pthread_mutex_unlock(&mutex);
     finish(thread);
 }
 
@@ -403,6 +443,7 @@ int main(void) {
         cmocka_unit_test(threads_that_join_each_other_are_found),
         cmocka_unit_test(joins_with_a_time_end_in_time),
         cmocka_unit_test(a_thread_need_not_be_joined),
+        cmocka_unit_test(a_detached_thread_is_gone_at_its_end),
         cmocka_unit_test(ten_threads_at_once_are_too_many),
         cmocka_unit_test(threads_have_names),
         cmocka_unit_test(threads_have_numbers_and_move_between_processors),

@@ -7,12 +7,14 @@
 #include <ambit/schedule.h>
 
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -26,7 +28,9 @@ static inline void play(ambit_schedule_fn *scenario, ambit_schedule_options opti
     options.quiet = true;
     options.result = &played;
     if (!options.schedules) options.schedules = 2000;
-    (void)ambit_schedule_run(scenario, &options);
+    int status = ambit_schedule_run(scenario, &options);
+    assert_int_equal(status, played.failure != AMBIT_SCHEDULE_CLEAN);
+    if (!status && !played.complete) assert_int_equal(played.schedules, options.schedules);
 }
 
 #define assert_clean(scenario, ...)                                                                \
@@ -50,6 +54,16 @@ static inline void found_as(const char *name, ambit_schedule_failure kind, const
         if (!strstr(played.message, *words))
             fail_msg("%s: expected \"%s\" in: %s", name, *words, played.message);
 }
+
+/* One of the first schedules fails so, whatever the others do. */
+#define assert_some_found(scenario, kind, words)                                                   \
+    do {                                                                                           \
+        for (uint64_t seed = 1; seed < 1000; seed++) {                                             \
+            play(scenario, (ambit_schedule_options){.schedules = 1, .seed = seed});                \
+            if (strstr(played.message, words)) break;                                              \
+        }                                                                                          \
+        found_as(#scenario, kind, (const char *[]){words, NULL});                                  \
+    } while (0)
 
 /* Some schedule comes to where `check(!...)` fails. */
 #define assert_happens(scenario) assert_found(scenario, AMBIT_SCHEDULE_ASSERTION, "")
