@@ -240,8 +240,10 @@ static void asks_for_one_made_detached(void *unused) {
 
 static void asks_for_one_that_was_detached(void *unused) {
     (void)unused;
-    pthread_t thread = start(returns_it, NULL);
+    pthread_mutex_lock(&mutex);
+    pthread_t thread = start(waits_for_the_mutex, NULL);
     pthread_detach(thread);
+    pthread_mutex_unlock(&mutex);
     ambit_schedule_yield();
     pthread_kill(thread, 0);
 }
