@@ -15,7 +15,10 @@
 
 # What the compiler is told. assert() is kept in, whatever the build's type: it is what the tests have to
 # say. Fortified calls would reach the C library under names that nobody puts anything in the place of.
-set(AMBIT_SCHEDULE_FLAGS -fsanitize=thread -O1 -g -UNDEBUG -U_FORTIFY_SOURCE)
+# A function, since functions are known everywhere and variables are not.
+function(ambit__schedule_flags variable)
+  set(${variable} -fsanitize=thread -O1 -g -UNDEBUG -U_FORTIFY_SOURCE PARENT_SCOPE)
+endfunction()
 
 # Stops if a sanitizer comes with the flags of the whole project. What comes with a library is noticed by
 # the program itself, when it starts.
@@ -39,7 +42,8 @@ endfunction()
 
 function(ambit_schedule_instrument target)
   ambit__schedule_check_flags(${target})
-  target_compile_options(${target} PRIVATE ${AMBIT_SCHEDULE_FLAGS})
+  ambit__schedule_flags(flags)
+  target_compile_options(${target} PRIVATE ${flags})
   set_target_properties(${target} PROPERTIES INTERPROCEDURAL_OPTIMIZATION OFF)
 endfunction()
 

@@ -12,7 +12,10 @@
 #include "base/atomic.h"
 
 #define AMBIT__CACHE_KINDS 4
+/* The controlled scheduler's build makes this, and other sizes that loops run through, small. */
+#ifndef AMBIT__CACHE_ITEMS
 #define AMBIT__CACHE_ITEMS 64
+#endif
 
 /* A stack of free objects of one kind, in the hands of one thread. */
 typedef struct ambit__cache {

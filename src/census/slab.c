@@ -7,7 +7,10 @@
 #include "census/stack.h"
 #include "census/verdict.h"
 
-enum { CHUNK_BYTES = 64 * 1024, MOVED = AMBIT__CACHE_ITEMS / 2 };
+#ifndef AMBIT__CHUNK_OBJECTS /* the controlled scheduler's build has a few */
+#define AMBIT__CHUNK_OBJECTS ((64 * 1024 - sizeof(ambit__chunk)) / slab->object_bytes)
+#endif
+enum { MOVED = AMBIT__CACHE_ITEMS / 2 };
 
 /* Two lines are fetched at once on most machines, and a timer is two. */
 typedef struct ambit__chunk {
@@ -48,7 +51,7 @@ static void take_from_depot(ambit__slab *slab, ambit__cache *cache) {
 
 static void add_chunk(ambit__slab *slab, ambit__cache *cache) {
     ambit__census_ready();
-    uint32_t count = (uint32_t)((CHUNK_BYTES - sizeof(ambit__chunk)) / slab->object_bytes);
+    uint32_t count = (uint32_t)AMBIT__CHUNK_OBJECTS;
     ambit__chunk *chunk =
         ambit__allocate_zero(sizeof *chunk + (size_t)count * slab->object_bytes, 128);
     if (!chunk) return;

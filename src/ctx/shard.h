@@ -30,7 +30,9 @@
 #include "base/thread.h"
 
 /* As many threads count for themselves; those beyond share `keepers`. */
+#ifndef AMBIT__SHARDS
 #define AMBIT__SHARDS 256
+#endif
 
 typedef struct ambit__list {
     ambit__spin lock;

@@ -180,5 +180,7 @@ void __tsan_func_exit(void) {
     if (self && self->call_count) self->call_count--;
 }
 
+/* Each instrumented object calls it before main(). */
+bool ambit__instrumented;
 VISIBLE void __tsan_init(void);
-void __tsan_init(void) {}
+void __tsan_init(void) { ambit__instrumented = true; }

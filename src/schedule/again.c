@@ -10,8 +10,8 @@
 
 #include "schedule/run.h"
 
-/* What moves the heap: more than alignment hides, less than a page. */
-#define SHIFT 208
+#define SHIFT 1 /* of the heap: see ambit__arena_shift() */
+#define RECORDINGS 8
 
 typedef struct recording {
     ambit__operation *rows;
@@ -78,20 +78,33 @@ static void row_told(const recording *of, size_t index, char *text, size_t bytes
                    ambit__site_text(of->rows[index].site, where, sizeof where));
 }
 
-/* Fills in ambit__found: where the two part, if they do so again. */
+/* The first row that is not the same; false if there is none. */
+static bool part(const recording *first, const recording *second, size_t *index) {
+    size_t at = 0;
+    while (at < first->count && at < second->count && same_row(&first->rows[at], &second->rows[at]))
+        at++;
+    *index = at;
+    return at < first->count || at < second->count;
+}
+
+/* Fills in ambit__found: where the two part, if they do so again within a few attempts. */
 static void tell_divergence(const ambit__run_state *run) {
     char one[600], other[600], parting[1300] = "";
     recording first = record(run, 0), second = record(run, SHIFT);
     const void *site = NULL;
-    size_t index = 0;
-    while (index < first.count && index < second.count &&
-           same_row(&first.rows[index], &second.rows[index]))
-        index++;
-    if (index < first.count || index < second.count) {
+    size_t index;
+    bool parted = part(&first, &second, &index);
+    for (unsigned i = 2; !parted && i < RECORDINGS; i++) {
+        free(second.rows);
+        second = record(run, i % 2 * SHIFT);
+        parted = part(&first, &second, &index);
+    }
+    if (parted) {
         row_told(&first, index, one, sizeof one);
         row_told(&second, index, other, sizeof other);
         site = index < first.count ? first.rows[index].site : second.rows[index].site;
-        (void)snprintf(parting, sizeof parting, "\n    they part: %s\n          and: %s", one, other);
+        (void)snprintf(parting, sizeof parting,
+                       "\n    the first time:  %s\n    the second time: %s", one, other);
     }
     ambit__found.failure = AMBIT_SCHEDULE_DIVERGED;
     ambit__found.site = site;
@@ -99,7 +112,7 @@ static void tell_divergence(const ambit__run_state *run) {
     ambit__found.address = NULL;
     (void)snprintf(ambit__found.message, sizeof ambit__found.message,
                    "the same seed took another way when it was played again: the code depends on "
-                   "addresses, on real time,\n    or on state that is not put back%.300s",
+                   "addresses, on real\n    time, or on state that is not put back%.320s",
                    parting);
     free(first.rows);
     free(second.rows);
@@ -160,7 +173,8 @@ static void tell(ambit__run_state *run) {
                           .settings = with,
                           .choices = run->choices,
                           .choice_count = run->choice_count,
-                          .diverged = run->diverged};
+                          .diverged = run->diverged,
+                          .before = run->before_failed};
     (void)fflush(stdout);
     ambit__report_failure(stderr, &story);
 }

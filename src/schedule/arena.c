@@ -200,6 +200,10 @@ void ambit__arena_reset(void) {
     count = kept_count;
     live = 0;
     next_free = kept_end + shift;
+    ambit__arena_revive();
+}
+
+void ambit__arena_revive(void) {
     if (!kept_freed) return;
     kept_freed = false;
     for (uint32_t i = 0; i < kept_count; i++) blocks[i].freed = blocks[i].given_up;

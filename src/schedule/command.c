@@ -10,17 +10,21 @@ void ambit__command_help(FILE *out, const char *program) {
         "%s [OPTION ...]: plays the program's tests under the controlled scheduler.\n"
         "\n"
         "  --list                  names the tests\n"
-        "  --only NAME             plays those alone whose name is NAME, or matches it as an extended\n"
+        "  --only NAME             plays those alone whose name is NAME, or matches it as an "
+        "extended\n"
         "                          regular expression; may be given several times\n"
         "  --schedules N           of each test; else what the test says, usually 10000\n"
-        "  --seed S                of the first schedule, the next one has the next; given without\n"
+        "  --seed S                of the first schedule, the next one has the next; given "
+        "without\n"
         "                          --schedules, it alone is played\n"
         "  --strategy NAME         mixed, random, pct or exhaustive\n"
         "  --depth D               of pct, from 1; chooses pct\n"
         "  --preemptions N         at most; chooses exhaustive\n"
         "  --choices STRING        plays the one schedule that a failure printed in this way\n"
-        "  --replay N              plays the first schedule N times, and says how often it was the same\n"
-        "  --mutants               weakens each memory order of the covered files in turn: a test must fail\n"
+        "  --replay N              plays the first schedule N times, and says how often it was the "
+        "same\n"
+        "  --mutants               weakens each memory order of the covered files in turn: a test "
+        "must fail\n"
         "  --mutant-schedules N    of each test for each of those; usually 3000\n"
         "  --halves                weakens also one half of acq_rel, and seq_cst to acq_rel\n"
         "  --survivors-only        names only those that no test noticed\n"
@@ -29,7 +33,8 @@ void ambit__command_help(FILE *out, const char *program) {
         "  --quiet                 prints failures only by their name\n"
         "  --help                  prints this\n"
         "\n"
-        "Status: 0 all is well; 1 a test has failed, or a mutant lives; 2 this was not understood.\n",
+        "Status: 0 all is well; 1 a test has failed, or a mutant lives; 2 this was not "
+        "understood.\n",
         program);
 }
 
@@ -44,8 +49,8 @@ static bool refuse(const char *option, const char *value, const char *expected) 
 static bool read_number(const char *option, const char *value, uint64_t least, uint64_t most,
                         uint64_t *number) {
     char expected[80], *end;
-    (void)snprintf(expected, sizeof expected, "a number from %llu to %llu", (unsigned long long)least,
-                   (unsigned long long)most);
+    (void)snprintf(expected, sizeof expected, "a number from %llu to %llu",
+                   (unsigned long long)least, (unsigned long long)most);
     errno = 0;
     /* strtoull takes "-1", and blanks, which nobody means */
     if (value[0] < '0' || value[0] > '9') return refuse(option, value, expected);
@@ -72,7 +77,8 @@ static bool read_strategy(const char *value, ambit__command *command) {
 }
 
 static bool read_only(const char *value, ambit__command *command) {
-    if (command->only_count == AMBIT__ONLY_MOST) return refuse("--only", value, "at most 32 of them");
+    if (command->only_count == AMBIT__ONLY_MOST)
+        return refuse("--only", value, "at most 32 of them");
     command->only[command->only_count++] = value;
     return true;
 }
@@ -94,8 +100,8 @@ static bool *flag_of(const char *name, ambit__command *command) {
 }
 
 static const char *const with_values[] = {
-    "--only",    "--schedules", "--seed",   "--strategy", "--depth",           "--preemptions",
-    "--choices", "--replay",    "--json",   "--part",     "--mutant-schedules"};
+    "--only",    "--schedules", "--seed", "--strategy", "--depth",           "--preemptions",
+    "--choices", "--replay",    "--json", "--part",     "--mutant-schedules"};
 
 static bool takes_value(const char *name) {
     for (size_t i = 0; i < sizeof with_values / sizeof with_values[0]; i++)
@@ -129,7 +135,8 @@ static bool read_value(const char *name, const char *value, ambit__command *comm
 /* What only makes sense together, or not together. */
 static bool fits(ambit__command *command) {
     if (command->depth && command->preemptions)
-        return refuse("--preemptions", NULL, "not together with --depth: they are of different strategies");
+        return refuse("--preemptions", NULL,
+                      "not together with --depth: they are of different strategies");
     if (command->depth && command->strategy_given && command->strategy != AMBIT_SCHEDULE_PCT)
         return refuse("--depth", NULL, "--strategy=pct with it");
     if (command->preemptions && command->strategy_given &&
@@ -141,8 +148,10 @@ static bool fits(ambit__command *command) {
         return refuse("--choices", NULL, "one --only with it: they are of one test");
     if (command->replays && command->mutants)
         return refuse("--replay", NULL, "not together with --mutants");
-    if (!command->mutants && (command->halves || command->survivors_only || command->mutant_schedules))
-        return refuse("--halves, --survivors-only, --mutant-schedules", NULL, "--mutants with them");
+    if (!command->mutants &&
+        (command->halves || command->survivors_only || command->mutant_schedules))
+        return refuse("--halves, --survivors-only, --mutant-schedules", NULL,
+                      "--mutants with them");
     if (command->depth) command->strategy = AMBIT_SCHEDULE_PCT;
     if (command->preemptions) command->strategy = AMBIT_SCHEDULE_EXHAUSTIVE;
     command->strategy_given = command->strategy_given || command->depth || command->preemptions;

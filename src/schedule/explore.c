@@ -23,6 +23,7 @@
  *   - A weak exchange does not fail for nothing twice in a row in a thread, nor do more waits end for
  *     nothing in a schedule than step.c allows.
  *   - Time: timers that are due soon may come at any step, others when all wait; see explore_meet.c. */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -60,6 +61,7 @@ static node *nodes;
 static choice *choices;
 static size_t node_count, node_room, choice_count, choice_room;
 static unsigned bound;
+static bool ended_early; /* the last one, before the way that it should take */
 
 /* Of the schedule under way. */
 static size_t step, chosen_count;
@@ -69,7 +71,8 @@ static uint8_t slow;    /* threads that yielded just now */
 static uint8_t failed_weakly;
 
 void ambit__explore_set(unsigned preemptions) {
-    bound = preemptions;
+    bound = preemptions == UINT_MAX ? 0 : preemptions;
+    ended_early = false;
     node_count = choice_count = repeated = 0;
 }
 
@@ -146,34 +149,50 @@ static void want(size_t index, uint8_t of, unsigned rather) {
         at->wanted |= has(of, rather) ? bit(rather) : (uint8_t)(of & -of);
 }
 
-/* The step before `at` is not this thread's, which waits with the same operation since before it. */
-static void race_with_last(size_t index, unsigned thread, const ambit__operation *next,
-                           const ambit__touch *touch) {
-    const node *last = &nodes[index - 1];
-    if (ambit__never_together(&last->touch, touch)) return;
-    if (!has(last->enabled, thread)) {
-        /* It could not come before that step. Something else might have let it: but that would have to meet
-         * the step, as both are about the one thing that it waits for, and so is found by itself. And
-         * in the rounds of a spinning thread before that step it saw what it would see now. */
-        if (!next->ready || ambit__waits_for_one(next)) return;
+/* The threads that could come first in front of step `index` if all up to step `end` happened that does not
+ * know of it, and `end`: that other order of things begins with any of these. */
+static uint8_t initials(size_t index, size_t end) {
+    size_t first[AMBIT__THREADS]; /* of each thread's steps without it */
+    uint8_t found = 0;
+    for (unsigned i = 0; i < AMBIT__THREADS; i++) first[i] = SIZE_MAX;
+    for (size_t i = index + 1; i <= end; i++) {
+        const node *later = &nodes[i];
+        bool knows_it = i != end && index < later->clock[nodes[index].thread];
+        if (knows_it || first[later->thread] != SIZE_MAX) continue;
+        first[later->thread] = i;
+        bool knows_none = true;
+        for (unsigned other = 0; other < AMBIT__THREADS; other++)
+            if (other != later->thread && first[other] < later->clock[other]) knows_none = false;
+        if (knows_none) found |= bit(later->thread);
     }
-    want(index - 1, bit(thread), thread);
+    return found;
 }
 
-/* It has just announced this. */
-static void race_with_earlier(size_t index, unsigned thread, const ambit__touch *touch) {
+/* What `waiting` is about to do has to come after step `index`, since only then it could be done: it waited
+ * already, for something that this step has changed. Something else might have let it go on; but that would
+ * have to meet the step, as both are about the one thing it waits for, and is found by itself. And a
+ * spinning thread has seen in the rounds before what it would see now. */
+static bool is_bound_to(size_t index, const node *waiting, bool for_one) {
+    return waiting->last[waiting->thread] <= index && for_one &&
+           !has(nodes[index].enabled, waiting->thread);
+}
+
+/* Each step that this one meets, and that neither its thread nor a later one that it meets knows of, might as
+ * well come after it. */
+static void look_for_races(size_t index, const ambit__operation *operation) {
+    const node *at = &nodes[index];
+    bool for_one = !operation->ready || ambit__waits_for_one(operation);
     uint32_t clock[AMBIT__THREADS];
-    clock_before(&nodes[index], thread, clock);
+    clock_before(at, at->thread, clock);
+    if (at->woken[at->thread]) join(clock, nodes[at->woken[at->thread] - 1].clock);
     for (size_t i = index; i-- > 0;) {
-        const node *at = &nodes[i];
-        if (at->thread == thread || i < clock[at->thread]) continue;
-        if (!ambit__touches_meet(&at->touch, touch) || ambit__never_together(&at->touch, touch))
+        const node *earlier = &nodes[i];
+        if (i < clock[earlier->thread] || !ambit__touches_meet(&earlier->touch, &at->touch) ||
+            ambit__never_together(&earlier->touch, &at->touch) || is_bound_to(i, at, for_one))
             continue;
-        uint8_t needed = bit(thread);
-        for (unsigned other = 0; other < AMBIT__THREADS; other++)
-            if (clock[other] > i + 1) needed |= bit(other);
-        want(i, needed, thread);
-        return;
+        want(i, initials(i, index), at->thread);
+        /* Only where it could really come before this step is that order the way to those before. */
+        if (!operation->ready) join(clock, earlier->clock);
     }
 }
 
@@ -200,35 +219,42 @@ static void follow_last(size_t index, const ambit__touch touches[], const ambit_
 }
 
 static void reduce(size_t index, const ambit__operation *taken) {
+    if (index == 0) return;
     node *at = &nodes[index];
+    const node *before = &nodes[index - 1];
     ambit__touch touches[AMBIT__THREADS];
     for (unsigned i = 0; i < AMBIT__THREADS; i++)
         if (has(at->live, i)) ambit__touch_of(next_of(i, taken), &touches[i]);
-    if (index == 0) return;
     follow_last(index, touches, taken);
-    const node *before = &nodes[index - 1];
-    for (unsigned i = 0; i < AMBIT__THREADS; i++) {
-        if (!has(at->live, i)) continue;
-        bool met = ambit__touches_meet(&before->touch, &touches[i]);
-        if (i == before->thread || !has(before->live, i))
-            race_with_earlier(index, i, &touches[i]);
-        else if (met)
-            race_with_last(index, i, next_of(i, taken), &touches[i]);
-        if (i != before->thread && has(before->asleep | before->tried, i) && !met)
+    uint8_t asleep = before->asleep | before->tried;
+    asleep &= at->enabled & before->live & (uint8_t)~bit(before->thread);
+    for (unsigned i = 0; i < AMBIT__THREADS; i++)
+        if (has(asleep, i) && !ambit__touches_meet(&before->touch, &touches[i]))
             at->asleep |= bit(i);
-    }
-    at->asleep &= at->enabled;
 }
 
-/* The clock of the step that `at` is now. */
-static void tick(size_t index) {
+/* `at` is the step of this operation. */
+static void place(size_t index, const ambit__operation *operation) {
     node *at = &nodes[index];
+    at->thread = operation->thread;
+    ambit__touch_of(operation, &at->touch);
     clock_before(at, at->thread, at->clock);
     if (at->woken[at->thread]) join(at->clock, nodes[at->woken[at->thread] - 1].clock);
     for (size_t i = index; i-- > 0;)
         if (i >= at->clock[nodes[i].thread] && ambit__touches_meet(&nodes[i].touch, &at->touch))
             join(at->clock, nodes[i].clock);
     at->clock[at->thread] = (uint32_t)index + 1;
+    look_for_races(index, operation);
+}
+
+/* The schedule has ended. Those that wait for ever, or are daemons, would have met something too. Their
+ * operations are on stacks that nobody has used since. */
+static void place_those_that_wait(void) {
+    nodes = room_for(nodes, node_count, &node_room, sizeof *nodes);
+    nodes[node_count] = (node){.live = live_threads(NULL)};
+    reduce(node_count, NULL);
+    for (unsigned i = 0; i < AMBIT__THREADS; i++)
+        if (has(nodes[node_count].live, i)) place(node_count, ambit__threads[i].next);
 }
 
 /* ---- The strategy ---------------------------------------------------------------------------- */
@@ -286,18 +312,20 @@ static unsigned pick(uint32_t enabled, unsigned current) {
 
 static void stepped(const ambit__operation *operation) {
     unsigned thread = operation->thread;
+    if (ended_early) diverged("the schedule had ended before");
     if (!known && step == node_count) look(bit(thread), thread, operation);
     slow = 0;
     if (known) return;
     node *at = &nodes[step];
-    ambit__touch touch;
-    ambit__touch_of(operation, &touch);
     if (at->thread != thread) diverged("another thread goes on");
     if (step < repeated) {
+        ambit__touch touch;
+        ambit__touch_of(operation, &touch);
         if (memcmp(&touch, &at->touch, sizeof touch) != 0) diverged("it does something else");
+    } else if (!bound) {
+        place(step, operation);
     } else {
-        at->touch = touch;
-        if (!bound) tick(step);
+        ambit__touch_of(operation, &at->touch);
     }
     step++;
 }
@@ -361,20 +389,16 @@ static bool advance(void) {
 }
 
 static bool finish(void) {
-    if (!known && (step < node_count || chosen_count < choice_count) &&
-        ambit__found.failure == AMBIT_SCHEDULE_CLEAN) {
-        ambit__found.failure = AMBIT_SCHEDULE_DIVERGED;
-        (void)snprintf(
-            ambit__found.message, sizeof ambit__found.message,
-            "the same decisions went another way: it ended after %zu steps, before it took "
-            "%zu",
-            step, node_count);
-        return false;
-    }
+    /* It can be told only by a schedule: the next one does. */
+    ended_early = !known && (step < node_count || chosen_count < choice_count) &&
+                  ambit__found.failure == AMBIT_SCHEDULE_CLEAN;
+    if (ended_early) return true;
+    if (!known && !bound) place_those_that_wait();
     return advance();
 }
 
 const ambit__strategy ambit__strategy_explore = {.name = "exhaustive",
+
                                                  .begin = begin,
                                                  .pick = pick,
                                                  .decide = decide,

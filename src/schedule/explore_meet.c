@@ -15,7 +15,8 @@
  *   THREADS   whoever makes a thread takes a number.
  *   SPURIOUS  waits that may end for nothing: a schedule has only so many.
  *
- * What is not known here, or names no address, meets everything: too many schedules, never too few. */
+ * RCU's model is memory of its own, one address for each flavour, and its ends of grace periods order like
+ * heavy barriers. What is not known here, or names no address, meets everything: too many schedules, never too few. */
 #include "schedule/explore_meet.h"
 
 enum { ORDER = 1, BARRIER = 2, TIME = 4, THREADS = 8, SPURIOUS = 16 };
@@ -37,6 +38,21 @@ static void touch_atomic(const ambit__operation *operation, ambit__touch *touch)
     if (operation->order == AMBIT__SEQ_CST || operation->kind == AMBIT__OP_COMPARE_EXCHANGE)
         touch->thing_reads |= ORDER;
     if (operation->name) touch->thing_writes |= ORDER; /* the kernel's, behind a full barrier */
+}
+
+/* Those may look at many, whatever address they name. */
+static bool is_of_descriptors(const ambit__operation *operation) {
+    static const char *const known[] = {"condition", "futex", "barrier", "once", "semaphore"};
+    if (!operation->waits_for) return false;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(operation->waits_for, known[i]) == 0) return false;
+    return true;
+}
+
+/* Other calls name what they are about only if it is one of these. */
+static bool is_of_lock(const ambit__operation *operation) {
+    const char *name = operation->name;
+    return name && (strncmp(name, "pthread_", 8) == 0 || strncmp(name, "sem_", 4) == 0);
 }
 
 static bool is_mutex(const ambit__operation *operation) {
@@ -81,6 +97,15 @@ void ambit__touch_of(const ambit__operation *operation, ambit__touch *touch) {
         break;
     case AMBIT__OP_WAIT:
         touch_memory(operation, touch, operation->writes);
+        if (is_of_descriptors(operation)) touch->everything = true;
+        break;
+    case AMBIT__OP_GRACE:
+        touch_memory(operation, touch, operation->writes);
+        touch->thing_writes = ORDER | BARRIER;
+        break;
+    case AMBIT__OP_CALL:
+        touch_memory(operation, touch, true);
+        if (!is_of_lock(operation)) touch->everything = true;
         break;
     case AMBIT__OP_WAKE:
         touch_memory(operation, touch, true);
@@ -107,5 +132,6 @@ bool ambit__never_together(const ambit__touch *taken, const ambit__touch *waitin
 bool ambit__waits_for_one(const ambit__operation *operation) {
     if (!operation->address || operation->deadline_ns != AMBIT__FOREVER) return false;
     return operation->kind == AMBIT__OP_LOCK || operation->kind == AMBIT__OP_JOIN ||
-           operation->kind == AMBIT__OP_WAIT;
+           operation->kind == AMBIT__OP_GRACE ||
+           (operation->kind == AMBIT__OP_WAIT && !is_of_descriptors(operation));
 }

@@ -27,6 +27,9 @@ unsigned ambit__arena_number(const ambit__block *block); /* as ambit__arena_name
 static inline bool ambit__block_has(const ambit__block *block, uintptr_t address) {
     return block && address - block->address < block->bytes;
 }
+/* With the undo: kept blocks that the schedule freed are there again. The schedule's own keep their names until
+ * the next one begins, as its failure may be told yet. */
+void ambit__arena_revive(void);
 /* What blank memory holds at this multiple of 8. */
 uint64_t ambit__arena_pattern(uintptr_t address);
 

@@ -290,7 +290,9 @@ typedef enum ambit__rmw {
 } ambit__rmw;
 
 void ambit__history_reset(void);
-bool ambit__stores_are_placed(void); /* step.c: the strategy wants it */
+/* step.c: whether stores may go further back in modification order; the exhaustive strategy does without,
+ * whatever plays its decisions again. */
+bool ambit__stores_are_placed(void);
 uint64_t ambit__history_load(const volatile void *address, unsigned size, int order,
                              const void *site);
 void ambit__history_store(volatile void *address, unsigned size, uint64_t value, int order,
@@ -308,6 +310,11 @@ void ambit__history_heavy_barrier(const void *site);
 void ambit__history_full_barrier(void);
 /* What stands last in modification order: for the kernel. Counts as an atomic access. */
 uint64_t ambit__history_newest(const volatile void *address, unsigned size, const void *site);
+
+/* ---- abi_plain.c: what the compiler calls --------------------------------------------------- */
+
+/* Some of the program is compiled with -fsanitize=thread. */
+extern bool ambit__instrumented;
 
 /* ---- shadow.c: plain memory ------------------------------------------------------------------ */
 
@@ -423,7 +430,6 @@ void ambit__report_stuck(const char *text);
 
 typedef struct ambit__strategy {
     const char *name;
-    bool places; /* stores may go further back in modification order */
     /* A schedule begins. */
     void (*begin)(uint64_t seed);
     /* One of the threads in the mask, none empty; `current` ran last and may be in it. */

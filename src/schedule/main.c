@@ -85,8 +85,8 @@ static void run_job(const ambit__job *job, ambit__verdict *verdict) {
 static ambit__verdict *shared_verdict(void) {
     static ambit__verdict *shared;
     if (!shared) {
-        void *memory = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE,
-                            MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        void *memory =
+            mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         if (memory == MAP_FAILED) return NULL;
         shared = memory;
     }
@@ -180,7 +180,7 @@ static void account(const ambit__schedule_test *test, const ambit__command *comm
     else if (outcome->signal)
         (void)printf("FAIL %s: its process came to an end before the test did\n", test->name);
     else if (outcome->status == 1)
-        (void)printf("FAIL %s: %s, seed 0x%" PRIx64 ", after %" PRIu64 " schedules\n", test->name,
+        (void)printf("FAIL %s: %s, seed 0x%" PRIx64 ", schedule %" PRIu64 "\n", test->name,
                      ambit__failure_name(outcome->result.failure), outcome->result.seed,
                      outcome->result.schedules);
     if (command->replays && outcome->status == 0) {
@@ -253,8 +253,9 @@ static uint64_t count_replays(const ambit__schedule_test *test, const ambit__com
     return ambit__main_fork(&job, &verdict) ? verdict.outcome.replays_same : 0;
 }
 
-static bool write_json(const char *program, const ambit__command *command, const struct totals *totals,
-                       const ambit__survey *survey, const ambit__schedule_test *test) {
+static bool write_json(const char *program, const ambit__command *command,
+                       const struct totals *totals, const ambit__survey *survey,
+                       const ambit__schedule_test *test) {
     uint64_t same = count_replays(test, command, survey);
     FILE *out = fopen(command->json, "w");
     if (out) {
@@ -322,10 +323,11 @@ int ambit_schedule_main(int argc, char **argv) {
     for (ambit__schedule_test *test = first_test; test; test = test->next)
         if (is_chosen(test, &command)) tests[count++] = test;
     if (command.choices && count != 1) {
-        (void)fprintf(stderr, "--choices: %u tests chosen, expected one --only that names one\n", count);
+        (void)fprintf(stderr, "--choices: %u tests chosen, expected one --only that names one\n",
+                      count);
         count = 0;
     }
-    int status = !count ? 2
+    int status = !count         ? 2
                  : command.list ? list_tests(tests, count)
                                 : run_program(argv[0], &command, tests, count);
     free(tests);

@@ -1,7 +1,7 @@
 /* The program's own mmap() and munmap().
  *
  * At a schedule's end what it has mapped goes, and what it has unmapped is there again. So munmap() only
- * takes note: the bytes count as freed, and who touches them is told. What was mapped in the schedule is
+ * takes note: the bytes made as freed, and who touches them is told. What was mapped in the schedule is
  * unmapped for real when the next one begins, after all memory has been put back. */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -16,21 +16,21 @@ typedef struct mapping {
 } mapping;
 
 static mapping mappings[MAPPINGS]; /* made in this schedule */
-static unsigned count;
+static unsigned made;
 
 bool ambit__mapping_owns(uintptr_t address) {
-    for (unsigned i = 0; i < count; i++)
+    for (unsigned i = 0; i < made; i++)
         if (address >= mappings[i].low && address < mappings[i].high) return true;
     return false;
 }
 
 void ambit__mappings_reset(void) {
-    for (unsigned i = 0; i < count; i++)
+    for (unsigned i = 0; i < made; i++)
         (void)__real_munmap((void *)mappings[i].low, mappings[i].high - mappings[i].low);
-    count = 0;
+    made = 0;
 }
 
-void ambit__mappings_keep(void) { count = 0; }
+void ambit__mappings_keep(void) { made = 0; }
 
 static void tell(ambit__operation_kind kind, const char *name, const void *address, size_t bytes,
                  const void *site) {
@@ -46,11 +46,11 @@ static void *map(void *address, size_t bytes, int protection, int flags, int fil
                  const void *site) {
     void *memory = __real_mmap(address, bytes, protection, flags, file, offset);
     if (!ambit__self || memory == MAP_FAILED) return memory;
-    if (count == MAPPINGS)
+    if (made == MAPPINGS)
         ambit__fail(AMBIT_SCHEDULE_UNSUPPORTED, site, NULL,
                     "more than %d calls of mmap() in one schedule", MAPPINGS);
     uintptr_t low = (uintptr_t)memory;
-    mappings[count++] = (mapping){low, low + whole_pages(bytes)};
+    mappings[made++] = (mapping){low, low + whole_pages(bytes)};
     ambit__shadow_allocated(low, whole_pages(bytes), false);
     tell(AMBIT__OP_ALLOCATE, "mmap", memory, bytes, site);
     return memory;

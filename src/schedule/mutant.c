@@ -79,12 +79,22 @@ bool ambit__mutants_watch(void) {
     return true;
 }
 
-static bool is_covered(const char *file, const char *covers) {
+static bool has(const char *text, const char *part, size_t length) {
+    for (const char *at = text; strlen(at) >= length; at++)
+        if (strncmp(at, part, length) == 0) return true;
+    return false;
+}
+
+/* By a part of its file's path, or that, a colon, and its function. */
+static bool is_covered(const ambit__place *place, const char *covers) {
     if (!covers || !covers[strspn(covers, " ")]) return true;
-    while (file && *(covers += strspn(covers, " "))) {
-        size_t length = strcspn(covers, " ");
-        for (const char *at = file; strlen(at) >= length; at++)
-            if (strncmp(at, covers, length) == 0) return true;
+    while (place->file && *(covers += strspn(covers, " "))) {
+        size_t length = strcspn(covers, " "), path = strcspn(covers, " :");
+        bool found = has(place->file, covers, path);
+        if (found && path < length)
+            found = place->function && strlen(place->function) == length - path - 1 &&
+                    strncmp(place->function, covers + path + 1, length - path - 1) == 0;
+        if (found) return true;
         covers += length;
     }
     return false;
@@ -131,7 +141,7 @@ static ambit__mutant *listed(const noted *here, const char *covers, ambit__mutan
     const ambit__place *place;
     if (!here->site || here->order == AMBIT__RELAXED) return NULL;
     (void)ambit__places(here->site, &place);
-    if (!is_covered(place->file, covers)) return NULL;
+    if (!is_covered(place, covers)) return NULL;
     for (unsigned i = 0; i < count; i++) {
         if (!same_place(here, &found[i].place)) continue;
         if (here->order > found[i].from) found[i].from = here->order;
@@ -168,8 +178,8 @@ void ambit__mutants_weaken(const ambit__mutant *mutant) {
     if (!sites) return;
     for (size_t i = 0; i < SITES; i++)
         if (sites[i].site)
-            sites[i].weakened = mutant && (sites[i].site == mutant->site ||
-                                           same_place(&sites[i], &mutant->place));
+            sites[i].weakened =
+                mutant && (sites[i].site == mutant->site || same_place(&sites[i], &mutant->place));
     weakened_to = mutant ? mutant->to : AMBIT__RELAXED;
     asked = mutant != NULL;
 }

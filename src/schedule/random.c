@@ -125,15 +125,10 @@ static unsigned mixed_pick(uint32_t enabled, unsigned current) {
 }
 
 const ambit__strategy ambit__strategy_random = {
-    .name = "random", .places = true, .begin = random_begin, .pick = random_pick, .decide = decide};
-const ambit__strategy ambit__strategy_pct = {.name = "pct",
-                                             .places = true,
-                                             .begin = pct_begin,
-                                             .pick = pct_pick,
-                                             .decide = decide,
-                                             .demote = pct_demote};
+    .name = "random", .begin = random_begin, .pick = random_pick, .decide = decide};
+const ambit__strategy ambit__strategy_pct = {
+    .name = "pct", .begin = pct_begin, .pick = pct_pick, .decide = decide, .demote = pct_demote};
 const ambit__strategy ambit__strategy_mixed = {.name = "mixed",
-                                               .places = true,
                                                .begin = mixed_begin,
                                                .pick = mixed_pick,
                                                .decide = decide,

@@ -45,9 +45,10 @@ void ambit__report_message(const ambit__finding *found, char *text, size_t bytes
     int length = snprintf(text, bytes, "%s: %s%s", ambit__failure_name(found->failure),
                           without_name(found), where);
     if (!found->site || length < 0 || (size_t)length >= bytes) return;
-    (void)snprintf(text + length, bytes - (size_t)length, "\nat %s%s%s",
-                   ambit__site_text(found->site, site, sizeof site), found->other_site ? ", and " : "",
-                   found->other_site ? ambit__site_text(found->other_site, other, sizeof other) : "");
+    (void)snprintf(
+        text + length, bytes - (size_t)length, "\nat %s%s%s",
+        ambit__site_text(found->site, site, sizeof site), found->other_site ? ", and " : "",
+        found->other_site ? ambit__site_text(found->other_site, other, sizeof other) : "");
 }
 
 /* ---- Calls ------------------------------------------------------------------------------------ */
@@ -97,11 +98,12 @@ static const void *taken_at(const ambit__operation *waiting) {
 
 static void print_waiting(FILE *out, unsigned index, const ambit__operation *waiting) {
     char name[256];
-    (void)fprintf(out, "    thread %u waits for %s", index,
-                  waiting->waits_for ? waiting->waits_for : "its turn");
+    (void)fprintf(out, "    thread %u waits for ", index);
     if (waiting->kind == AMBIT__OP_JOIN)
-        (void)fprintf(out, " %" PRIu64, waiting->value);
-    else if (waiting->address)
+        (void)fprintf(out, "the end of thread %" PRIu64, waiting->value);
+    else
+        (void)fputs(waiting->waits_for, out);
+    if (waiting->kind != AMBIT__OP_JOIN && waiting->address)
         (void)fprintf(out, " %s",
                       ambit__address_text((uintptr_t)waiting->address, 0, name, sizeof name));
     if (waiting->holder_known) {
@@ -120,25 +122,26 @@ static bool all_wait(ambit_schedule_failure failure) {
 
 /* ---- What and where --------------------------------------------------------------------------- */
 
-static const char *other_word(ambit_schedule_failure failure) {
-    switch (failure) {
-    case AMBIT_SCHEDULE_RACE:
-        return "the other access, or the allocation";
+static const char *other_word(const ambit__finding *found) {
+    switch (found->failure) {
     case AMBIT_SCHEDULE_USE_AFTER_FREE:
-        return "it was freed, or touched";
+        return strstr(found->message, "freed") ? "it was freed" : "the earlier access was";
     case AMBIT_SCHEDULE_UNINITIALISED:
     case AMBIT_SCHEDULE_OUT_OF_BOUNDS:
         return "the block was allocated";
+    case AMBIT_SCHEDULE_RACE:
+        return "the earlier one was";
     default:
-        return "the other place";
+        return "and";
     }
 }
 
 static void print_what(FILE *out, const ambit__story *story) {
     const ambit__finding *found = &ambit__found;
     char name[256];
-    (void)fprintf(out, "\nambit::schedule: %s: %s\n    %s\n", story->name,
-                  ambit__failure_name(found->failure), without_name(found));
+    (void)fprintf(out, "\nambit::schedule: %s: %s%s\n    %s\n", story->name,
+                  ambit__failure_name(found->failure),
+                  story->before ? ", before the first schedule" : "", without_name(found));
     if (found->address)
         (void)fprintf(out, "    on %s\n",
                       ambit__address_text((uintptr_t)found->address, 1, name, sizeof name));
@@ -150,13 +153,13 @@ static void print_what(FILE *out, const ambit__story *story) {
     if (found->failure == AMBIT_SCHEDULE_LEAK && found->site) {
         (void)fputs("    allocated at:\n", out);
         print_site(out, found->site);
-    } else if (found->failure != AMBIT_SCHEDULE_DEADLOCK &&
+    } else if (found->site && found->failure != AMBIT_SCHEDULE_DEADLOCK &&
                found->failure != AMBIT_SCHEDULE_LOST_WAKEUP) {
         (void)fprintf(out, "    thread %u here:\n", found->thread);
         print_calls(out, found->site, &ambit__threads[found->thread]);
     }
     if (found->other_site) {
-        (void)fprintf(out, "    %s here:\n", other_word(found->failure));
+        (void)fprintf(out, "    %s here:\n", other_word(found));
         print_site(out, found->other_site);
     }
 }
@@ -165,7 +168,7 @@ static void print_what(FILE *out, const ambit__story *story) {
 static size_t failing_row(void) {
     ambit_schedule_failure failure = ambit__found.failure;
     if (failure == AMBIT_SCHEDULE_DEADLOCK || failure == AMBIT_SCHEDULE_LOST_WAKEUP ||
-        failure == AMBIT_SCHEDULE_LEAK)
+        failure == AMBIT_SCHEDULE_LEAK || failure == AMBIT_SCHEDULE_DIVERGED)
         return SIZE_MAX;
     for (size_t i = ambit__row_count; i-- > 0;)
         if (ambit__rows[i].thread == ambit__found.thread) return i;
@@ -176,32 +179,35 @@ static size_t failing_row(void) {
 
 static void print_again(FILE *out, const ambit__story *story) {
     (void)fputs("\n", out);
-    if (story->by_choices)
-        (void)fprintf(out, "    play it again:  --only=%s%s --choices=", story->name, story->settings);
-    else
-        (void)fprintf(out,
-                      "    play it again:  --only=%s --strategy=%s%s --seed=0x%" PRIx64
-                      "\n    as in the table: --only=%s%s --choices=",
-                      story->name, story->strategy, story->settings, story->seed, story->name,
-                      story->settings);
+    if (story->before) return; /* it has no choice */
+    if (!story->by_choices)
+        (void)fprintf(out, "    play it again:   --only=%s --strategy=%s%s --seed=0x%" PRIx64 "\n",
+                      story->name, story->strategy, story->settings, story->seed);
+    if (ambit__found.failure == AMBIT_SCHEDULE_DIVERGED)
+        return; /* nothing plays that again for sure */
+    (void)fprintf(out, "    as in the table: --only=%s --choices=", story->name);
     ambit__choices_print(out, story->choices, story->choice_count);
     (void)fputs("\n", out);
     if (story->diverged)
-        (void)fputs("    WARNING: the same seed took another way when it was played again. The code "
-                    "depends on\n    addresses, on real time, or on state that is not put back.\n",
-                    out);
+        (void)fputs(
+            "    WARNING: the same seed took another way when it was played again. The code "
+            "depends on\n    addresses, on real time, or on state that is not put back.\n",
+            out);
 }
 
 void ambit__report_failure(FILE *out, const ambit__story *story) {
     print_what(out, story);
-    (void)fprintf(out, "\n    schedule: strategy %s, ", story->strategy);
-    if (!story->by_choices) (void)fprintf(out, "seed 0x%" PRIx64 ", ", story->seed);
-    (void)fprintf(out, "%" PRIu64 " steps, trace hash 0x%016" PRIx64 "\n", story->steps, story->hash);
-    if (ambit__found.hash != story->hash)
+    (void)fputs("\n    schedule: ", out);
+    if (!story->by_choices)
+        (void)fprintf(out, "strategy %s, seed 0x%" PRIx64 ", ", story->strategy, story->seed);
+    (void)fprintf(out, "%" PRIu64 " steps, trace hash 0x%016" PRIx64 "\n", story->steps,
+                  story->hash);
+    if (ambit__found.hash != story->hash && ambit__found.failure != AMBIT_SCHEDULE_DIVERGED)
         (void)fprintf(out, "    shortened: %" PRIu64 " steps, trace hash 0x%016" PRIx64 "\n",
                       ambit__found.steps, ambit__found.hash);
     (void)fputs("\n", out);
-    ambit__table table = {ambit__rows, ambit__row_count, failing_row()};
+    ambit__table table = {ambit__rows, ambit__row_count, failing_row(),
+                          all_wait(ambit__found.failure) ? ambit__found.waiting : NULL};
     ambit__table_print(out, &table);
     print_again(out, story);
     (void)fflush(out);

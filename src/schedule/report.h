@@ -45,6 +45,8 @@ typedef struct ambit__table {
     const ambit__operation *rows;
     size_t count;
     size_t failing; /* this row is marked; `count` or more: none */
+    const ambit__operation
+        *waiting; /* for each thread what it waits for at the end; NULL: not told */
 } ambit__table;
 void ambit__table_print(FILE *out, const ambit__table *table);
 /* row.c: what one row says, without its place: "store flag = 1 release". */
@@ -73,6 +75,7 @@ typedef struct ambit__story {
     const ambit__written *choices;
     size_t choice_count;
     bool diverged; /* the seed has taken another way, once more or with other addresses */
+    bool before;   /* it failed before any schedule */
 } ambit__story;
 void ambit__report_failure(FILE *out, const ambit__story *story);
 /* A call that blocks for real, or code that never takes a step: says where, from a signal handler. */

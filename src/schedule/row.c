@@ -157,5 +157,5 @@ void ambit__row_text(const ambit__operation *row, char *text, size_t bytes) {
         add_object(row, text, bytes);
     }
     if (row->kind != AMBIT__OP_COMPARE_EXCHANGE && row->failed) add(text, bytes, " failed");
-    if (row->timed_out) add(text, bytes, ", timed out");
+    if (row->timed_out && row->kind != AMBIT__OP_SLEEP) add(text, bytes, ", timed out");
 }

@@ -55,17 +55,20 @@ static bool refuse(const char *name, const char *what) {
 
 static bool make_sense(ambit_schedule_fn *scenario, const ambit_schedule_options *given) {
     char text[160];
-    if (ambit__self) return refuse(given->name, "called in a scenario, expected to be called outside");
+    if (ambit__self)
+        return refuse(given->name, "called in a scenario, expected to be called outside");
     if (!scenario) return refuse(given->name, "scenario is NULL, expected a function");
     if ((unsigned)given->strategy > AMBIT_SCHEDULE_EXHAUSTIVE) {
-        (void)snprintf(text, sizeof text, "strategy is %d, expected one of ambit_schedule_strategy, 0 to %d",
+        (void)snprintf(text, sizeof text,
+                       "strategy is %d, expected one of ambit_schedule_strategy, 0 to %d",
                        (int)given->strategy, AMBIT_SCHEDULE_EXHAUSTIVE);
         return refuse(given->name, text);
     }
     const char *name = strategy_names[given->strategy];
     if (given->depth && given->strategy != AMBIT_SCHEDULE_PCT) {
-        (void)snprintf(text, sizeof text, "depth is %u with the strategy %s, expected 0: it is PCT's",
-                       given->depth, name);
+        (void)snprintf(text, sizeof text,
+                       "depth is %u with the strategy %s, expected 0: it is PCT's", given->depth,
+                       name);
         return refuse(given->name, text);
     }
     if (given->depth > 64) {
@@ -74,12 +77,14 @@ static bool make_sense(ambit_schedule_fn *scenario, const ambit_schedule_options
     }
     if (given->preemptions && given->strategy != AMBIT_SCHEDULE_EXHAUSTIVE) {
         (void)snprintf(text, sizeof text,
-                       "preemptions is %u with the strategy %s, expected 0: only the exhaustive one counts them",
+                       "preemptions is %u with the strategy %s, expected 0: only the exhaustive "
+                       "one counts them",
                        given->preemptions, name);
         return refuse(given->name, text);
     }
     if (given->early_ns < 0) {
-        (void)snprintf(text, sizeof text, "early_ns is %" PRId64 ", expected 0 or more", given->early_ns);
+        (void)snprintf(text, sizeof text, "early_ns is %" PRId64 ", expected 0 or more",
+                       given->early_ns);
         return refuse(given->name, text);
     }
     if (given->steps > STEPS_MOST) {
@@ -107,7 +112,8 @@ static bool play(ambit__run_state *run, const ambit__strategy *strategy, uint64_
     run->strategy = strategy;
     run->seed = seed;
     bool clean = ambit__play(strategy, seed, run->scenario, run->options.argument);
-    if (ambit__found.steps > ambit__result.steps_most) ambit__result.steps_most = ambit__found.steps;
+    if (ambit__found.steps > ambit__result.steps_most)
+        ambit__result.steps_most = ambit__found.steps;
     if (ambit__thread_count > run->threads_most) run->threads_most = ambit__thread_count;
     return clean;
 }
@@ -127,6 +133,7 @@ static bool play_before(ambit__run_state *run) {
     } else {
         ambit__undo_all(); /* it is what is told, as a schedule of its own */
         run->scenario = run->options.before;
+        run->before_failed = true;
     }
     return clean;
 }
@@ -145,8 +152,8 @@ static uint64_t calibrate(ambit__run_state *run) {
 /* ---- All of them -------------------------------------------------------------------------------- */
 
 static void print_progress(const ambit__run_state *run, uint64_t done, double seconds) {
-    (void)fprintf(stderr, "\r%s: %" PRIu64 " of %" PRIu64 " schedules, %.0f/s ", run->options.name, done,
-                  run->options.schedules, (double)done / seconds);
+    (void)fprintf(stderr, "\r%s: %" PRIu64 " of %" PRIu64 " schedules, %.0f/s ", run->options.name,
+                  done, run->options.schedules, (double)done / seconds);
     (void)fflush(stderr);
 }
 
@@ -222,12 +229,13 @@ static double power(double base, uint64_t exponent) {
 /* 1 / (n k^(d-1)) for a schedule; for all of them, as they know nothing of each other, 1 - (1 - p)^N. */
 static void print_bound(const ambit__run_state *run) {
     double one = 1 / (run->threads_most * power((double)run->pct_steps, run->options.depth - 1));
-    double all = one * (double)ambit__result.schedules; /* if that is so small that 1 - p is inexact */
+    double all =
+        one * (double)ambit__result.schedules; /* if that is so small that 1 - p is inexact */
     if (all > 1e-6) all = 1 - power(1 - one, ambit__result.schedules);
-    (void)printf("     PCT, %u threads, %" PRIu64 " steps: a bug of depth %u shows in a schedule with a "
-                 "probability of %.2g\n     or more, in %" PRIu64 " of them with %.3g or more\n",
-                 run->threads_most, run->pct_steps, run->options.depth, one, ambit__result.schedules,
-                 all);
+    (void)printf(
+        "     PCT, %u threads, %" PRIu64 " steps: a bug of depth %u shows in a schedule with a "
+        "probability of %.2g\n     or more, in %" PRIu64 " of them with %.3g or more\n",
+        run->threads_most, run->pct_steps, run->options.depth, one, ambit__result.schedules, all);
 }
 
 static void print_clean(const ambit__run_state *run) {
@@ -270,6 +278,10 @@ int ambit__run(ambit_schedule_fn *scenario, const ambit_schedule_options *option
                              .plan = plan,
                              .choices = run.choices};
     if (!make_sense(scenario, &run.options)) return 2;
+    if (!ambit__instrumented) {
+        (void)refuse(run.options.name, "nothing in this program is compiled with -fsanitize=thread");
+        return 2;
+    }
     fill_in(&run.options);
     if (!ambit__host_prepare(AMBIT__THREADS)) {
         (void)refuse(run.options.name, "no threads to be had from the system, expected 8");

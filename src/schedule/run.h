@@ -6,7 +6,7 @@
 
 /* What a run may do besides what its options say. Zero: what ambit_schedule_run() does. */
 typedef struct ambit__plan {
-    bool search_only;             /* looks for a failure, and neither shortens nor tells it */
+    bool search_only;              /* looks for a failure, and neither shortens nor tells it */
     const ambit__written *choices; /* if not NULL: plays these, once */
     size_t choice_count;
     uint64_t replays;      /* plays the first seed so many times, whatever comes of it */
@@ -21,11 +21,12 @@ typedef struct ambit__run_state {
     ambit_schedule_options options; /* defaults filled in */
     ambit__plan *plan;
     const ambit__strategy *strategy;
-    uint64_t seed;            /* of the schedule that was played last */
-    ambit__finding first;     /* the failure, as it was found */
-    ambit__written *choices;  /* its decisions */
+    uint64_t seed;           /* of the schedule that was played last */
+    ambit__finding first;    /* the failure, as it was found */
+    ambit__written *choices; /* its decisions */
     size_t choice_count;
     bool diverged;
+    bool before_failed; /* `scenario` is what the options call `before` */
     unsigned threads_most;
     uint64_t pct_steps; /* k */
 } ambit__run_state;

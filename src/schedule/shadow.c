@@ -143,13 +143,12 @@ static void begin_in_heap(shadow_cell *cell) {
     uint8_t inside = mask_within(granule->address, block->address, block->address + block->bytes);
     granule->freed = block->freed ? 0xff : (uint8_t)~inside;
     granule->freed_site = block->freed_site;
+    if (block->blank) granule->blank = inside;
     if (block->kept) {
         cell->where = OUTSIDE;
         cell->old = *(const uint64_t *)granule->address;
-        if (block->blank) granule->blank = inside & still_blank(granule->address);
         return;
     }
-    if (block->blank) granule->blank = inside;
     granule->accesses[granule->count++] =
         (ambit__access){block->epoch, block->thread, inside, true, false, block->site};
     cell->allocated = block->site;
@@ -365,8 +364,7 @@ static void free_granule(shadow_cell *cell, uintptr_t low, uintptr_t high, const
     for (unsigned i = 0; self && i < granule->count; i++) {
         const ambit__access *earlier = &granule->accesses[i];
         if (!(earlier->mask & mask) || earlier->thread == self->index ||
-            earlier->epoch <= self->happens.at[earlier->thread] ||
-            ambit__is_allocation(earlier, granule->address))
+            earlier->epoch <= self->happens.at[earlier->thread])
             continue;
         ambit__fail_free(granule, earlier, site);
     }
@@ -450,6 +448,7 @@ void ambit__shadow_undo(void) {
         const shadow_cell *cell = cell_at(i);
         if (cell->written && cell->where == OUTSIDE) put_back(cell);
     }
+    ambit__arena_revive();
     used = 0;
     last = &nothing;
     if (!++schedule) ambit__shadow_reset();

@@ -15,7 +15,8 @@
 #include "schedule/inside.h"
 
 #define BEGINNING (1000 * INT64_C(1000000000)) /* so that subtracting from it is no surprise */
-#define SPIN_PATIENCE 8                        /* reads of the same at the same place */
+#define SPIN_PATIENCE 8                        /* reads of the same, since it changed anything */
+#define SPIN_PATIENCE_ALL 2                    /* of a strategy that tries every choice */
 #define IDLE_PATIENCE 64                       /* picks of those that spin, before time passes */
 #define IDLE_END 4096                          /* and before that is an end */
 #define SPURIOUS_MOST 2                        /* of a schedule */
@@ -101,8 +102,9 @@ int64_t ambit__read_clock(void) {
 /* ---- Spinning -------------------------------------------------------------------------------- */
 
 void ambit__spin(void) {
-    if (!ambit__self || ambit__self->spinning) return;
+    if (!ambit__self) return;
     ambit__self->spinning = true;
+    /* Each time: among those that spin the others come first, or one would be picked for ever. */
     if (strategy->demote) strategy->demote(ambit__self->index);
 }
 
@@ -112,9 +114,13 @@ void ambit__spin_reads(uint64_t what) {
     what = what * UINT64_C(0x9e3779b97f4a7c15) | 1;
     for (unsigned i = 0; i < self->spin_count; i++) {
         if (self->spin_seen[i] != what) continue;
-        if (++self->spin_repeats >= SPIN_PATIENCE) ambit__spin();
+        unsigned patience = ambit__stores_are_placed() ? SPIN_PATIENCE : SPIN_PATIENCE_ALL;
+        if (++self->spin_repeats >= patience) ambit__spin();
         return;
     }
+    /* Something new: what it was waiting for, perhaps. */
+    self->spinning = false;
+    self->spin_repeats = 0;
     if (self->spin_count == AMBIT__SPIN_SEEN) self->spin_count = 0;
     self->spin_seen[self->spin_count++] = what;
 }
@@ -194,12 +200,19 @@ static bool may_idle(const candidates *found) {
     return found->earliest == AMBIT__FOREVER || idle_picks % IDLE_PATIENCE != 0;
 }
 
+/* Those that spin take turns, whatever the strategy: it might choose the same one for ever. */
+static uint32_t next_of(uint32_t spinning) {
+    uint32_t above = spinning & ~(uint32_t)((2u << ambit__self->index) - 1);
+    uint32_t from = above ? above : spinning;
+    return from & (0 - from);
+}
+
 /* The thread to come next, or AMBIT__THREADS when the schedule has ended. */
 static unsigned pick(void) {
     candidates found;
     for (ask_all(&found); !found.ready; ask_all(&found)) {
         if (may_idle(&found)) {
-            found.ready = found.spinning;
+            found.ready = next_of(found.spinning);
             break;
         }
         if (found.earliest != AMBIT__FOREVER)
@@ -271,7 +284,9 @@ void ambit__go_on_without_me(void) {
     __builtin_unreachable(); /* it has ended */
 }
 
-bool ambit__stores_are_placed(void) { return strategy->places; }
+bool ambit__stores_are_placed(void) {
+    return ambit__options->strategy != AMBIT_SCHEDULE_EXHAUSTIVE;
+}
 
 unsigned ambit__decide(ambit__decision kind, unsigned count, unsigned usual) {
     if (count < 2 || !ambit__self) return 0;

@@ -31,24 +31,25 @@ typedef struct round {
 } round;
 
 /* True: a test has noticed. */
-static bool try(const ambit__mutant *mutant, ambit__job *job, const ambit__command *command,
+static bool try(const ambit__mutant *mutant, const ambit__job *with, const ambit__command *command,
                 ambit__verdict *verdict) {
     uint64_t all = command->mutant_schedules, few = all / FIRST_SHARE + 1, before = 0;
     uint64_t seed = command->seed ? command->seed : 1;
     const round rounds[] = {{seed, few}, {seed + few, all > few ? all - few : 0}};
     ambit__command once = *command;
-    job->mutant = mutant;
-    job->command = &once;
+    ambit__job job = *with;
+    job.mutant = mutant;
+    job.command = &once;
     for (unsigned i = 0; i < 2 && rounds[i].schedules; i++) {
         once.seed = rounds[i].first_seed;
         once.schedules = rounds[i].schedules;
-        if (!ambit__main_fork(job, verdict)) {
+        if (!ambit__main_fork(&job, verdict)) {
             perror("--mutants: no process to be had for it");
             exit(1);
         }
         verdict->schedules += before;
         before = verdict->schedules;
-        if (verdict->failed < job->count) return true;
+        if (verdict->failed < job.count) return true;
     }
     return false;
 }
@@ -58,13 +59,14 @@ static void print_killed(const char *name, const ambit__job *job, const ambit__v
     const char *test = job->tests[verdict->failed]->name;
     (void)printf("killed   %s\n", name);
     if (verdict->outcome.signal)
-        (void)printf("           the process died, after %" PRIu64 " schedules\n", verdict->schedules);
+        (void)printf("           the process died, after %" PRIu64 " schedules\n",
+                     verdict->schedules);
     else
-        (void)printf("           by %s, seed 0x%" PRIx64 ", after %" PRIu64 " schedules: %s\n", test,
+        (void)printf("           by %s, seed 0x%" PRIx64 ", schedule %" PRIu64 ": %s\n", test,
                      result->seed, verdict->schedules, ambit__failure_name(result->failure));
 }
 
-static void judge(const ambit__mutant *mutant, ambit__job *job, const ambit__command *command,
+static void judge(const ambit__mutant *mutant, const ambit__job *job, const ambit__command *command,
                   ambit__survey *survey) {
     ambit__verdict verdict;
     char name[512];
@@ -94,8 +96,9 @@ bool ambit__survey_run(const ambit__schedule_test *const *tests, unsigned count,
     survey->survivors = calloc(sites + 1u, sizeof(ambit__mutant *));
     if (!survey->survivors) return false;
     for (unsigned i = 0; i < sites; i++) judge(&mutants[i], &job, command, survey);
-    (void)printf("%u of %u orders are needed, as a test has noticed; %u survived. Orders that no test "
-                 "reaches are not known.\n",
-                 survey->killed, sites, survey->survivor_count);
+    (void)printf(
+        "%u of %u orders are needed, as a test has noticed; %u survived. Orders that no test "
+        "reaches are not known.\n",
+        survey->killed, sites, survey->survivor_count);
     return true;
 }

@@ -62,8 +62,11 @@ struct Dwfl_Module *ambit__module_main(void) {
 }
 
 static Dwarf_Die *unit_of(Dwfl_Module *module, Dwarf_Addr address, Dwarf_Addr *bias) {
+    /* By the table of address ranges: gcc writes one and clang does not, and where code of both meets,
+     * the answer may be gcc's unit before the place. */
     Dwarf_Die *unit = dwfl_module_addrdie(module, address, bias);
-    if (unit) return unit;
+    if (unit && dwarf_haspc(unit, address - *bias) > 0) return unit;
+    unit = NULL;
     while ((unit = dwfl_module_nextcu(module, unit, bias)))
         if (dwarf_haspc(unit, address - *bias) > 0) return unit;
     return NULL;
@@ -80,7 +83,8 @@ static void straighten(char *path) {
         } else if (from[0] == '/' && from[1] == '.' && (from[2] == '/' || !from[2])) {
             from += 2;
         } else if (from[0] == '/' && from[1] == '.' && from[2] == '.' && to > path) {
-            while (to > path && *--to != '/') {}
+            while (to > path && *--to != '/') {
+            }
             from += 3;
         } else {
             do *to++ = *from++;

@@ -9,12 +9,12 @@
 #include "schedule/report.h"
 
 #define WIDTH 100
-#define NUMBER 7       /* of the step, and the mark */
-#define PLACE_MOST 26  /* letters of a line's name */
-#define TEXT_LEAST 34  /* room that the last column has */
-#define APART_MOST 34  /* two threads' columns */
-#define PLAIN_SHOWN 3  /* accesses in a row by the same thread: the others are counted */
-#define JUMP_NS 1000   /* of the clock, less is from reading it */
+#define NUMBER 7      /* of the step, and the mark */
+#define PLACE_MOST 26 /* letters of a line's name */
+#define TEXT_LEAST 34 /* room that the last column has */
+#define APART_MOST 34 /* two threads' columns */
+#define PLAIN_SHOWN 3 /* accesses in a row by the same thread: the others are counted */
+#define JUMP_NS 1000  /* of the clock, less is from reading it */
 
 struct layout {
     unsigned threads, apart, place;
@@ -79,8 +79,7 @@ static void measure(struct layout *layout) {
         if (layout->from[row->thread] == SIZE_MAX) layout->from[row->thread] = i;
         layout->to[row->thread] = row->kind == AMBIT__OP_EXIT ? i : table->count;
         if (row->kind == AMBIT__OP_START && !layout->names[row->thread])
-            layout->names[row->thread] =
-                ambit__function_name((const void *)(uintptr_t)row->value);
+            layout->names[row->thread] = ambit__function_name((const void *)(uintptr_t)row->value);
     }
     unsigned room = WIDTH - NUMBER - TEXT_LEAST - (layout->place ? layout->place + 2 : 0);
     layout->apart = layout->threads > 1 ? room / (layout->threads - 1) : 0;
@@ -93,7 +92,8 @@ static void print_header(const struct layout *layout) {
     clear(&line, layout, SIZE_MAX, AMBIT__THREADS);
     put(&line, 1, "step", 4);
     for (unsigned i = 0; i < layout->threads; i++) {
-        int length = snprintf(name, sizeof name, "%u %s", i, layout->names[i] ? layout->names[i] : "");
+        int length =
+            snprintf(name, sizeof name, "%u %s", i, layout->names[i] ? layout->names[i] : "");
         size_t letters = length < (int)sizeof name ? (size_t)length : sizeof name - 1;
         /* Half a name says nothing. */
         if (i + 1 < layout->threads && letters >= layout->apart) letters = 1;
@@ -104,22 +104,21 @@ static void print_header(const struct layout *layout) {
 
 /* ---- Rows ------------------------------------------------------------------------------------- */
 
-/* The letters of `text` that fit: up to a space, if there is one in the last half. */
+/* The letters of `text` that fit: up to a space, if there is one that leaves not too little. */
 static size_t fitting(const char *text, size_t room) {
     size_t length = strlen(text);
     if (length <= room) return length;
-    for (size_t i = room; i > room / 2; i--)
+    for (size_t i = room; i > room / 3; i--)
         if (text[i] == ' ') return i;
     return room;
 }
 
-static void print_cell(const struct layout *layout, size_t index, const char *text, const char *head,
-                       const char *place) {
-    const ambit__operation *row = &layout->table->rows[index];
-    size_t at = column(layout, row->thread);
+static void print_cell(const struct layout *layout, size_t index, unsigned thread, const char *text,
+                       const char *head, const char *place) {
+    size_t at = column(layout, thread);
     size_t end = layout->place ? WIDTH - layout->place - 2 : WIDTH;
     struct line line;
-    clear(&line, layout, index, row->thread);
+    clear(&line, layout, index, thread);
     put(&line, 0, head, strlen(head));
     put(&line, WIDTH - strlen(place), place, strlen(place));
     for (;;) {
@@ -128,11 +127,18 @@ static void print_cell(const struct layout *layout, size_t index, const char *te
         /* A bar right behind the text would read as a part of it. */
         if (at + letters < end) line.text[at + letters] = ' ';
         print(layout->out, &line);
-        for (text += letters; *text == ' '; text++) {}
+        for (text += letters; *text == ' '; text++) {
+        }
         if (!*text) return;
-        clear(&line, layout, index, row->thread);
-        if (at == column(layout, row->thread)) at += 2;
+        clear(&line, layout, index, thread);
+        if (at == column(layout, thread)) at += 2;
     }
+}
+
+/* Allocations are told as what happened, but none waits for its turn. */
+static bool is_step(const ambit__operation *row) {
+    return row->kind < AMBIT__OP_READ_PLAIN && row->kind != AMBIT__OP_ALLOCATE &&
+           row->kind != AMBIT__OP_FREE;
 }
 
 static bool is_plain(const ambit__operation *row) {
@@ -161,11 +167,11 @@ static void print_row(const struct layout *layout, size_t index, unsigned *step)
     char text[320], head[16], place[256];
     bool marked = index == layout->table->failing;
     ambit__row_text(row, text, sizeof text);
-    if (row->kind < AMBIT__OP_READ_PLAIN)
+    if (is_step(row))
         (void)snprintf(head, sizeof head, "%c%4u", marked ? '>' : ' ', ++*step % 10000);
     else
         (void)snprintf(head, sizeof head, "%s", marked ? ">" : "");
-    print_cell(layout, index, text, head, place_of(row, place, sizeof place));
+    print_cell(layout, index, row->thread, text, head, place_of(row, place, sizeof place));
 }
 
 /* The first and the last of a run are shown: the last may be the one that failed. */
@@ -177,9 +183,22 @@ static size_t print_run(const struct layout *layout, size_t index, size_t count,
     }
     print_row(layout, index, step);
     (void)snprintf(text, sizeof text, "... %zu more reads and writes", count - 2);
-    print_cell(layout, index + 1, text, "", "");
+    print_cell(layout, index + 1, layout->table->rows[index].thread, text, "", "");
     print_row(layout, index + count - 1, step);
     return count;
+}
+
+/* Who waits at the end, and can wait for ever. */
+static void print_waiting(const struct layout *layout) {
+    char text[320], place[256];
+    for (unsigned i = 0; i < layout->threads; i++) {
+        const ambit__operation *waiting = &layout->table->waiting[i];
+        if (waiting->kind == AMBIT__OP_KINDS || !waiting->waits_for) continue;
+        memcpy(text, "waits: ", 8);
+        ambit__row_text(waiting, text + 7, sizeof text - 7);
+        print_cell(layout, layout->table->count, i, text, ">",
+                   place_of(waiting, place, sizeof place));
+    }
 }
 
 void ambit__table_print(FILE *out, const ambit__table *table) {
@@ -201,4 +220,5 @@ void ambit__table_print(FILE *out, const ambit__table *table) {
         else
             print_row(&layout, i++, &step);
     }
+    if (table->waiting) print_waiting(&layout);
 }

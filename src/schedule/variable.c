@@ -44,7 +44,8 @@ static bool static_address(Dwarf_Die *die, Dwarf_Addr bias, uintptr_t *address) 
             return false;
     } else if (count == 2 && (operations[1].atom == DW_OP_GNU_push_tls_address ||
                               operations[1].atom == DW_OP_form_tls_address)) {
-        *address = operations[0].number; /* no variable lies that low, so both may share the index */
+        *address =
+            operations[0].number; /* no variable lies that low, so both may share the index */
         return true;
     } else
         return false;
@@ -118,7 +119,8 @@ static bool bare_type_of(Dwarf_Die *die, Dwarf_Die *type) {
         case DW_TAG_atomic_type:
             if (!type_of(type, type)) return false;
             break;
-        default: return true;
+        default:
+            return true;
         }
 }
 
@@ -164,7 +166,9 @@ static size_t descend(Dwarf_Die *start, size_t offset, size_t meant, char *text,
     while (known) {
         int tag = dwarf_tag(&type);
         size_t whole;
-        if (offset == 0 && (!meant || (size_of(&type, &whole) && whole <= meant))) break;
+        /* A pointer to an array is one to its first element. */
+        if (offset == 0 && !meant && tag != DW_TAG_array_type) break;
+        if (offset == 0 && meant && size_of(&type, &whole) && whole <= meant) break;
         if (tag == DW_TAG_structure_type || tag == DW_TAG_union_type) {
             if (!member_at(&type, &offset, &member)) break;
             const char *name = dwarf_diename(&member);
@@ -210,7 +214,8 @@ static bool name_static(uintptr_t address, size_t size, char *text, size_t bytes
         module ? dwfl_module_addrinfo(module, address, &offset, &symbol, NULL, NULL, NULL) : NULL;
     if (!name) return false;
     if (GELF_ST_TYPE(symbol.st_info) == STT_FUNC) {
-        if (offset) return false; /* in the middle of code: a return address, or a number by chance */
+        if (offset)
+            return false; /* in the middle of code: a return address, or a number by chance */
         (void)snprintf(text, bytes, "%s()", name);
         return true;
     }
@@ -244,8 +249,9 @@ static bool name_thread_local(size_t below, size_t size, char *text, size_t byte
     for (int i = 1; i < symbols; i++) {
         GElf_Sym symbol;
         const char *name = dwfl_module_getsym(module, i, &symbol, NULL);
-        if (!name || GELF_ST_TYPE(symbol.st_info) != STT_TLS || symbol.st_shndx == SHN_UNDEF) continue;
-        size_t start = symbol.st_value > bias ? symbol.st_value - bias : symbol.st_value;
+        if (!name || GELF_ST_TYPE(symbol.st_info) != STT_TLS || symbol.st_shndx == SHN_UNDEF)
+            continue;
+        size_t start = symbol.st_value >= bias ? symbol.st_value - bias : symbol.st_value;
         if (at < start || at >= start + symbol.st_size) continue;
         name_inside((inside){module, start, name, at - start, size}, text, bytes);
         return true;
@@ -255,16 +261,15 @@ static bool name_thread_local(size_t below, size_t size, char *text, size_t byte
 
 static bool name_of_thread(uintptr_t address, size_t size, char *text, size_t bytes) {
     for (unsigned i = 0; i < AMBIT__THREADS; i++) {
-        uintptr_t low, high, pointer;
+        uintptr_t low, high, pointer = ambit__host_thread_pointer(i);
         char name[128];
         ambit__host_bounds(i, &low, &high);
-        if (address < low || address >= high) continue;
-        pointer = ambit__host_thread_pointer(i);
-        if (pointer && address < pointer &&
-            name_thread_local(pointer - address, size, name, sizeof name))
+        if (address < pointer && name_thread_local(pointer - address, size, name, sizeof name)) {
             (void)snprintf(text, bytes, "%s of thread %u", name, i);
-        else
-            (void)snprintf(text, bytes, "stack of thread %u", i);
+            return true;
+        }
+        if (address < low || address >= high) continue;
+        (void)snprintf(text, bytes, "stack of thread %u", i);
         return true;
     }
     return false;

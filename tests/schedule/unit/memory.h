@@ -14,26 +14,67 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#include "schedule/heap.h"
+/* The sources under test are included, with all that they see of the runtime under other names: the library
+ * is linked too, and has its own. */
+#define ambit__arena_allocate memory_arena_allocate
+#define ambit__arena_block memory_arena_block
+#define ambit__arena_bytes memory_arena_bytes
+#define ambit__arena_find_leak memory_arena_find_leak
+#define ambit__arena_free memory_arena_free
+#define ambit__arena_keep memory_arena_keep
+#define ambit__arena_name memory_arena_name
+#define ambit__arena_number memory_arena_number
+#define ambit__arena_owns memory_arena_owns
+#define ambit__arena_pattern memory_arena_pattern
+#define ambit__arena_revive memory_arena_revive
+#define ambit__arena_reset memory_arena_reset
+#define ambit__arena_shift memory_arena_shift
+#define ambit__fail memory_fail
+#define ambit__fail_bad_bytes memory_fail_bad_bytes
+#define ambit__fail_bad_pointer memory_fail_bad_pointer
+#define ambit__fail_blank memory_fail_blank
+#define ambit__fail_free memory_fail_free
+#define ambit__fail_race memory_fail_race
+#define ambit__found memory_found
+#define ambit__host_bounds memory_host_bounds
+#define ambit__is_allocation memory_is_allocation
+#define ambit__mapping_owns memory_mapping_owns
+#define ambit__mappings_keep memory_mappings_keep
+#define ambit__mappings_reset memory_mappings_reset
+#define ambit__recording memory_recording
+#define ambit__reserve memory_reserve
+#define ambit__schedule_number memory_schedule_number
+#define ambit__self memory_self
+#define ambit__shadow_access memory_shadow_access
+#define ambit__shadow_allocated memory_shadow_allocated
+#define ambit__shadow_at memory_shadow_at
+#define ambit__shadow_copy memory_shadow_copy
+#define ambit__shadow_each_root memory_shadow_each_root
+#define ambit__shadow_evictions memory_shadow_evictions
+#define ambit__shadow_freed memory_shadow_freed
+#define ambit__shadow_keep memory_shadow_keep
+#define ambit__shadow_last_write memory_shadow_last_write
+#define ambit__shadow_reset memory_shadow_reset
+#define ambit__shadow_save memory_shadow_save
+#define ambit__shadow_unchecked memory_shadow_unchecked
+#define ambit__shadow_undo memory_shadow_undo
+#define ambit__shadow_was_freed memory_shadow_was_freed
+#define ambit__tell memory_tell
+#define ambit__thread_count memory_thread_count
+#define ambit__threads memory_threads
+#define __wrap_mmap memory_mmap
+#define __wrap_mmap64 memory_mmap64
+#define __wrap_munmap memory_munmap
 
-/* The tests are linked with --wrap, as all that uses the library, and some run as a thread of a schedule: their
- * own calls, and those that the compiler makes, are no accesses of a program. To the assembler the plain
- * names mean the real ones, as they do in the library. */
-#ifndef TEST_UNWRAPPED
-#define REAL(name) __asm__(".set " #name ", __real_" #name)
-REAL(memcmp);
-REAL(memcpy);
-REAL(memset);
-REAL(strcmp);
-REAL(strstr);
-REAL(vsnprintf);
-REAL(malloc);
-REAL(free);
-REAL(mmap);
-REAL(munmap);
-#endif
+#include "schedule/bad_access.c"
 
-/* What step.c, host.c and the linker would have. */
+#include "schedule/shadow.c"
+
+#include "schedule/arena.c"
+
+#include "schedule/mapping.c"
+
+/* What step.c and host.c would have. */
 ambit__schedule_thread *ambit__self;
 ambit__schedule_thread ambit__threads[AMBIT__THREADS];
 unsigned ambit__thread_count;
@@ -64,13 +105,6 @@ void ambit__fail(ambit_schedule_failure failure, const void *site, const void *o
     if (!test_expecting) fail_msg("%s", ambit__found.message);
     longjmp(test_back, 1);
 }
-
-#ifdef TEST_UNWRAPPED
-void *__real_mmap(void *address, size_t bytes, int protection, int flags, int file, off_t offset) {
-    return mmap(address, bytes, protection, flags, file, offset);
-}
-int __real_munmap(void *address, size_t bytes) { return munmap(address, bytes); }
-#endif
 
 /* Does `what`, and says what was found. */
 #define FAILURE_OF(what)                                                                           \

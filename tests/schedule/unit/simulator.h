@@ -2,7 +2,8 @@
  * what all their schedules lead to can be counted by hand or by brute force.
  *
  * Loads may see old stores, within what a thread has seen; mutexes and SC fences pass on what was seen.
- * Waits are futexes' without a value: to be woken, or for nothing, up to twice a schedule. */
+ * Waits are futexes' without a value: two steps, one that begins it, and one that is woken, or comes for
+ * nothing, up to twice a schedule. */
 #ifndef AMBIT_TESTS_SIMULATOR_H
 #define AMBIT_TESTS_SIMULATOR_H
 
@@ -48,10 +49,10 @@
 #define SPURIOUS_MOST 2
 
 typedef enum action_kind {
-    LOAD,     /* register = variable; any store that may be seen */
-    STORE,    /* variable = value */
-    ADD,      /* register = variable; variable += value */
-    LOAD_SC,  /* not older than what SC fences have passed on */
+    LOAD,    /* register = variable; any store that may be seen */
+    STORE,   /* variable = value */
+    ADD,     /* register = variable; variable += value */
+    LOAD_SC, /* not older than what SC fences have passed on */
     STORE_SC,
     FENCE_SC,
     LOCK,
@@ -62,10 +63,10 @@ typedef enum action_kind {
     WAKE, /* one of those that wait */
     SKIP, /* no step: the next `value` actions, if the register is zero */
     SKIP_UNLESS_ZERO,
-    CHOOSE,    /* no step: register = one of `value` */
-    SPIN,      /* until variable == value: one load a round */
-    FAIL_IF,   /* no step: fails if the register is `value` */
-    JOIN_ALL,  /* no step of its own kind: waits for the ends of all others */
+    CHOOSE,   /* no step: register = one of `value` */
+    SPIN,     /* until variable == value: one load a round */
+    FAIL_IF,  /* no step: fails if the register is `value` */
+    JOIN_ALL, /* no step of its own kind: waits for the ends of all others */
     END
 } action_kind;
 
@@ -119,8 +120,9 @@ static struct {
     seen released[VARIABLES], fences;
     taken_step steps[STEPS_MOST];
     size_t step_count;
+    uint64_t chosen; /* before all steps */
     unsigned spurious, switches;
-    bool stuck, failed;
+    bool stuck;
     jmp_buf failing;
     ambit__written written[4 * STEPS_MOST];
     char objects[VARIABLES][64]; /* what has their addresses */
@@ -178,6 +180,10 @@ static inline void set_free(set *of) {
 
 /* ---- The world ------------------------------------------------------------------------------- */
 
+/* What may end for nothing does when nothing else can go on. Unlike step.c, which calls that stuck; but then
+ * what a schedule leads to is the same for all orders of what does not meet. */
+static bool never_stuck_early = true;
+
 static inline void write_down(ambit__decision kind, unsigned count, unsigned chosen) {
     world.written[simulated_decision_count++] =
         (ambit__written){(uint8_t)kind, (uint8_t)count, (uint8_t)chosen};
@@ -188,9 +194,9 @@ static inline unsigned world_decide(ambit__decision kind, unsigned count, unsign
     unsigned chosen = world.strategy->decide(kind, count, usual);
     assert_true(chosen < count);
     write_down(kind, count, chosen);
-    if (world.step_count && kind != AMBIT__DECIDE_EARLY) {
-        taken_step *last = &world.steps[world.step_count - 1];
-        last->chosen = mixed(last->chosen, (uint64_t)kind << 8 | chosen);
+    if (kind != AMBIT__DECIDE_EARLY) {
+        uint64_t *in = world.step_count ? &world.steps[world.step_count - 1].chosen : &world.chosen;
+        *in = mixed(*in, (uint64_t)kind << 8 | chosen);
     }
     return chosen;
 }
@@ -229,24 +235,32 @@ static inline void announce(unsigned index) {
         else if (next->kind == SKIP_UNLESS_ZERO && thread->reg != 0)
             thread->next += (unsigned)next->value;
         else if (next->kind == CHOOSE)
-            thread->regs = mixed(thread->regs,
-                                 (uint64_t)(thread->reg = (int)world_decide(
-                                                AMBIT__DECIDE_USER, (unsigned)next->value, 0)));
+            thread->regs =
+                mixed(thread->regs, (uint64_t)(thread->reg = (int)world_decide(
+                                                   AMBIT__DECIDE_USER, (unsigned)next->value, 0)));
         else if (next->kind == FAIL_IF && thread->reg == next->value)
             simulated_fail(AMBIT_SCHEDULE_ASSERTION, (const void *)next, NULL, "failed");
+        else if (next->kind == UNLOCK && world.owner[next->variable] != (int)index + 1)
+            continue; /* no step: it was not got */
         else if (next->kind != SKIP && next->kind != SKIP_UNLESS_ZERO && next->kind != FAIL_IF)
             break;
     }
     const action *next = action_of(index);
-    static const ambit__operation_kind kinds[] = {
-        [LOAD] = AMBIT__OP_LOAD,         [STORE] = AMBIT__OP_STORE,
-        [ADD] = AMBIT__OP_EXCHANGE,      [LOAD_SC] = AMBIT__OP_LOAD,
-        [STORE_SC] = AMBIT__OP_STORE,    [FENCE_SC] = AMBIT__OP_FENCE,
-        [LOCK] = AMBIT__OP_LOCK,         [UNLOCK] = AMBIT__OP_UNLOCK,
-        [TRY_LOCK] = AMBIT__OP_TRY_LOCK, [WAIT] = AMBIT__OP_WAIT,
-        [WAIT_SPURIOUS] = AMBIT__OP_WAIT, [WAKE] = AMBIT__OP_WAKE,
-        [SPIN] = AMBIT__OP_LOAD,         [JOIN_ALL] = AMBIT__OP_JOIN,
-        [END] = AMBIT__OP_EXIT};
+    static const ambit__operation_kind kinds[] = {[LOAD] = AMBIT__OP_LOAD,
+                                                  [STORE] = AMBIT__OP_STORE,
+                                                  [ADD] = AMBIT__OP_EXCHANGE,
+                                                  [LOAD_SC] = AMBIT__OP_LOAD,
+                                                  [STORE_SC] = AMBIT__OP_STORE,
+                                                  [FENCE_SC] = AMBIT__OP_FENCE,
+                                                  [LOCK] = AMBIT__OP_LOCK,
+                                                  [UNLOCK] = AMBIT__OP_UNLOCK,
+                                                  [TRY_LOCK] = AMBIT__OP_TRY_LOCK,
+                                                  [WAIT] = AMBIT__OP_WAIT,
+                                                  [WAIT_SPURIOUS] = AMBIT__OP_WAIT,
+                                                  [WAKE] = AMBIT__OP_WAKE,
+                                                  [SPIN] = AMBIT__OP_LOAD,
+                                                  [JOIN_ALL] = AMBIT__OP_JOIN,
+                                                  [END] = AMBIT__OP_EXIT};
     ambit__operation *operation = &thread->operation;
     *operation = (ambit__operation){.kind = kinds[next->kind],
                                     .thread = (uint8_t)index,
@@ -263,12 +277,13 @@ static inline void announce(unsigned index) {
         operation->argument = (void *)(uintptr_t)&next->variable;
         operation->waits_for = "mutex";
     }
-    if (next->kind == WAIT || next->kind == WAIT_SPURIOUS) {
+    if ((next->kind == WAIT || next->kind == WAIT_SPURIOUS) && !thread->waiting) {
+        operation->kind = AMBIT__OP_LOAD;
+        operation->name = "compare";
+    } else if (next->kind == WAIT || next->kind == WAIT_SPURIOUS) {
         operation->ready = is_woken;
         operation->argument = thread;
         operation->spurious = next->kind == WAIT_SPURIOUS;
-        thread->waiting = true;
-        thread->woken = false;
     }
     if (next->kind == JOIN_ALL) {
         operation->ready = are_ended;
@@ -291,8 +306,7 @@ static inline void load(simulated_thread *self, const action *of, bool sc) {
     int lowest = self->seen.at_least[of->variable];
     if (sc && world.fences.at_least[of->variable] > lowest)
         lowest = world.fences.at_least[of->variable];
-    int back =
-        (int)world_decide(AMBIT__DECIDE_READ, (unsigned)(at->count - lowest), 0);
+    int back = (int)world_decide(AMBIT__DECIDE_READ, (unsigned)(at->count - lowest), 0);
     self->seen.at_least[of->variable] = at->count - 1 - back;
     self->reg = at->values[at->count - 1 - back];
 }
@@ -346,13 +360,18 @@ static inline void perform(unsigned index) {
         }
         break;
     case UNLOCK:
-        if (world.owner[of->variable] == (int)index + 1) world.owner[of->variable] = 0;
+        world.owner[of->variable] = 0;
         world.released[of->variable] = self->seen;
         break;
     case WAIT:
     case WAIT_SPURIOUS:
+        self->waiting = !self->waiting;
+        if (self->waiting) {
+            self->woken = false;
+            announce(index);
+            return;
+        }
         self->reg = self->woken;
-        self->waiting = false;
         break;
     case WAKE:
         wake(of);
@@ -382,24 +401,24 @@ static inline void perform(unsigned index) {
 
 /* AMBIT__THREADS if there is none. */
 static inline unsigned pick_next(unsigned current) {
-    uint32_t enabled = 0, early = 0, spinning = 0;
+    uint32_t enabled = 0, early = 0;
     for (unsigned i = 0; i < world.program->threads; i++) {
         const ambit__operation *next = simulated_threads[i].next;
         if (!next) continue;
-        if (world.threads[i].spinning)
-            spinning |= 1u << i;
-        else if (!next->ready || next->ready(next->argument))
+        if (world.threads[i].spinning) continue;
+        if (!next->ready || next->ready(next->argument))
             enabled |= 1u << i;
         else if (next->spurious && world.spurious < SPURIOUS_MOST)
             early |= 1u << i;
     }
-    if (!enabled) {
+    if (!enabled && !never_stuck_early) early = 0;
+    if (!enabled && !early) {
         for (unsigned i = 0; i < world.program->threads; i++)
             if (!world.threads[i].ended) world.stuck = true;
         return AMBIT__THREADS;
     }
     uint32_t ready = enabled;
-    if (early && world_decide(AMBIT__DECIDE_EARLY, 2, 0)) enabled |= early;
+    if (early && (!enabled || world_decide(AMBIT__DECIDE_EARLY, 2, 0))) enabled |= early;
     unsigned chosen = (unsigned)__builtin_ctz(enabled);
     if (enabled & (enabled - 1)) {
         chosen = world.strategy->pick(enabled, current);
@@ -468,13 +487,13 @@ static inline uint64_t outcome(void) {
  * whose step meets none that is still to come before it. */
 static inline uint64_t trace(void) {
     bool done[STEPS_MOST] = {false};
-    uint64_t hash = 3;
+    uint64_t hash = world.chosen;
     for (size_t count = 0; count < world.step_count; count++) {
         size_t best = world.step_count;
         for (size_t i = 0; i < world.step_count; i++) {
             if (done[i]) continue;
-            bool first = best == world.step_count ||
-                         world.steps[i].thread < world.steps[best].thread;
+            bool first =
+                best == world.step_count || world.steps[i].thread < world.steps[best].thread;
             for (size_t j = 0; first && j < i; j++)
                 if (!done[j] && (world.steps[j].thread == world.steps[i].thread ||
                                  ambit__touches_meet(&world.steps[j].touch, &world.steps[i].touch)))

@@ -2,9 +2,6 @@
  * same. */
 #include "memory.h"
 
-void *__wrap_mmap(void *address, size_t bytes, int protection, int flags, int file, off_t offset);
-int __wrap_munmap(void *address, size_t bytes);
-
 static char *allocate(size_t bytes, unsigned site) {
     return ambit__arena_allocate(bytes, 0, false, SITE(site));
 }
@@ -139,8 +136,8 @@ static void what_a_library_wrote_may_be_read(void **state) {
     memset(block + 8, 'x', 8);
     reads(block + 8, 8, 2);
     block[24] = 0;
-    reads(block + 24, 1, 2);
     reads(block + 25, 1, 2); /* beside it: nobody can know how much of it was written */
+    reads(block + 24, 1, 2);
     assert_failure(reads(block + 32, 8, 2), AMBIT_SCHEDULE_UNINITIALISED);
 }
 
@@ -165,7 +162,7 @@ static void an_allocation_is_a_write(void **state) {
 /* Not at the line of malloc(), if there is a better one. */
 static void a_race_names_the_first_write_after_the_allocation(void **state) {
     (void)state;
-    char *block = allocate(8, 1);
+    char *block = ambit__arena_allocate(8, 0, true, SITE(1));
     writes(block, 8, 2);
     as(1);
     assert_failure(reads(block, 8, 3), AMBIT_SCHEDULE_RACE);
@@ -304,10 +301,29 @@ static void kept_blocks_are_there_in_each_schedule(void **state) {
     writes(&kept[1], 8, 6);
     kept[1] = (uintptr_t)fresh; /* held by what is kept */
     assert_false(ambit__arena_find_leak(&site, &bytes, &blocks));
+    ambit__arena_free(kept, SITE(9));
     end();
     ambit__arena_free(kept, SITE(10)); /* between schedules: for good */
     begin();
     assert_failure(reads(kept, 8, 11), AMBIT_SCHEDULE_USE_AFTER_FREE);
+    ambit__arena_free(large, SITE(12));
+    end();
+    begin();
+    writes(large, 8, 13);
+    assert_failure(reads(kept, 8, 11), AMBIT_SCHEDULE_USE_AFTER_FREE);
+}
+
+static void blocks_of_the_last_schedule_are_forgotten(void **state) {
+    (void)state;
+    char *gone = NULL;
+    for (unsigned i = 0; i < 3; i++) {
+        char *block = allocate(256, 1);
+        if (i == 1) gone = block;
+    }
+    writes(gone, 8, 2);
+    begin();
+    (void)allocate(16, 3);
+    assert_failure(writes(gone, 8, 4), AMBIT_SCHEDULE_OUT_OF_BOUNDS);
 }
 
 /* ---- Leaks ----------------------------------------------------------------------------------- */
@@ -370,7 +386,7 @@ static bool is_mapped(void *address) {
     return mincore(address, 1, &in_core) == 0;
 }
 
-static char *map(size_t bytes) {
+static char *map_pages(size_t bytes) {
     char *memory =
         __wrap_mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     assert_ptr_not_equal(memory, MAP_FAILED);
@@ -379,7 +395,7 @@ static char *map(size_t bytes) {
 
 static void unmapped_memory_is_told_and_goes_at_the_end(void **state) {
     (void)state;
-    char *memory = map(10000), *held = map(4096), *read_only = map(4096);
+    char *memory = map_pages(10000), *held = map_pages(4096), *read_only = map_pages(4096);
     writes(memory + 4096, 8, 1);
     assert_int_equal(__wrap_munmap(memory, 10000), 0);
     assert_failure(reads(memory + 4096, 8, 2), AMBIT_SCHEDULE_USE_AFTER_FREE);
@@ -399,7 +415,7 @@ static void unmapped_memory_is_told_and_goes_at_the_end(void **state) {
 static void older_mappings_come_back(void **state) {
     (void)state;
     end();
-    char *memory = map(4096);
+    char *memory = map_pages(4096);
     memory[0] = 1;
     begin();
     assert_int_equal(__wrap_munmap(memory, 4096), 0);
@@ -416,7 +432,7 @@ static void older_mappings_come_back(void **state) {
 
 static void mapped_memory_is_a_root(void **state) {
     (void)state;
-    char *memory = map(4096), *block = allocate(8, 1);
+    char *memory = map_pages(4096), *block = allocate(8, 1);
     set(memory + 16, block);
     assert_false(leaks(0, 0, 0));
     assert_int_equal(__wrap_munmap(memory, 4096), 0);
@@ -443,6 +459,7 @@ int main(void) {
         TEST(no_address_comes_again),
         TEST(bad_frees_are_misuse),
         TEST(each_schedule_gets_the_same_addresses_unless_shifted),
+        TEST(blocks_of_the_last_schedule_are_forgotten),
         TEST(what_nothing_points_to_leaks),
         TEST(what_is_reached_through_others_does_not_leak),
         TEST(unmapped_memory_is_told_and_goes_at_the_end),

@@ -55,10 +55,12 @@ static void what_is_known_does_not_race(void **state) {
 
 static void what_comes_after_the_release_races(void **state) {
     (void)state;
-    order(0, 1);
     writes(words, 8, 1);
+    order(0, 1);
+    writes(words, 8, 2);
     as(1);
-    assert_failure(reads(words, 8, 2), AMBIT_SCHEDULE_RACE);
+    assert_failure(reads(words, 8, 3), AMBIT_SCHEDULE_RACE);
+    assert_ptr_equal(ambit__found.other_site, SITE(2));
 }
 
 static void other_bytes_do_not_race(void **state) {
@@ -184,6 +186,16 @@ static void a_read_in_the_same_step_does_not_hide_a_write(void **state) {
     assert_ptr_equal(ambit__found.other_site, SITE(2));
 }
 
+static void a_later_read_does_not_hide_a_write(void **state) {
+    (void)state;
+    writes(words, 8, 1);
+    step();
+    reads(words, 8, 2);
+    as(1);
+    assert_failure(reads(words, 8, 3), AMBIT_SCHEDULE_RACE);
+    assert_ptr_equal(ambit__found.other_site, SITE(1));
+}
+
 static void a_thread_may_read_for_ever(void **state) {
     (void)state;
     uint64_t before = ambit__shadow_evictions;
@@ -246,6 +258,15 @@ static void the_last_plain_write_is_known(void **state) {
     assert_true(ambit__shadow_last_write(granule, 0xff, &thread, &epoch));
     assert_int_equal(thread, 1);
     assert_int_equal(epoch, 2);
+    /* What takes the place of the first is the last. */
+    writes(&words[1], 4, 4);
+    writes((char *)&words[1] + 4, 4, 4);
+    order(1, 2);
+    as(2);
+    writes(&words[1], 4, 5);
+    granule = ambit__shadow_at((uintptr_t)&words[1]);
+    assert_true(ambit__shadow_last_write(granule, 0xff, &thread, &epoch));
+    assert_int_equal(thread, 2);
 }
 
 static void plain_writes_to_atomics_are_noted(void **state) {
@@ -259,6 +280,9 @@ static void plain_writes_to_atomics_are_noted(void **state) {
     atomic_writes(words, 8, 3);
     assert_int_equal(granule->renewed, 0);
     writes((char *)words + 2, 2, 4);
+    assert_int_equal(granule->renewed, 0x0c);
+    granule->renewed = 0;
+    writes((char *)words + 2, 2, 4); /* once more, in the same step */
     assert_int_equal(granule->renewed, 0x0c);
     granule->renewed = 0;
     ambit__shadow_unchecked((uintptr_t)words, 1);
@@ -331,6 +355,20 @@ static void read_only_memory_may_be_read(void **state) {
     static const char letters[32] __attribute__((aligned(8))) = "for reading only";
     reads(letters, sizeof letters, 1);
     end();
+}
+
+/* Written and made read-only, as the loader does with what it has relocated. */
+static void memory_that_is_as_it_was_is_not_written(void **state) {
+    (void)state;
+    end();
+    uint64_t *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(page, MAP_FAILED);
+    begin();
+    writes(page, 8, 1);
+    assert_int_equal(mprotect(page, 4096, PROT_READ), 0);
+    end();
+    assert_int_equal(munmap(page, 4096), 0);
+    begin();
 }
 
 static uintptr_t roots;
@@ -463,6 +501,7 @@ int main(int argc, char **argv) {
         TEST(an_atomic_write_does_not_hide_a_plain_one),
         TEST(an_atomic_read_does_not_hide_a_plain_one),
         TEST(a_read_in_the_same_step_does_not_hide_a_write),
+        TEST(a_later_read_does_not_hide_a_write),
         TEST(a_thread_may_read_for_ever),
         TEST(too_many_accesses_drive_out_the_oldest_read),
         TEST(a_new_schedule_knows_nothing),
@@ -473,6 +512,7 @@ int main(int argc, char **argv) {
         TEST(a_second_schedule_puts_back_its_own),
         TEST(what_is_kept_stays),
         TEST(read_only_memory_may_be_read),
+        TEST(memory_that_is_as_it_was_is_not_written),
         TEST(stacks_are_no_roots_and_not_put_back),
         TEST(much_memory_is_known_and_put_back),
         TEST(a_null_pointer_is_told_by_its_line),
