@@ -129,6 +129,7 @@ static bool spin_is_free(void *argument) {
     if (!spinner->object->owner || spinner->object->state[AMBIT__SYNC_GONE]) return true;
     spinner->operation.holder = (uint8_t)(spinner->object->owner - 1);
     spinner->operation.holder_site = spinner->object->site;
+    spinner->operation.holder_ended = ambit__sync_owner_ended(spinner->object);
     return false;
 }
 

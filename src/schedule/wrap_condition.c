@@ -93,17 +93,17 @@ int ambit__condition_wait(const void *condition, const void *mutex, int64_t dead
     int error = ambit__mutex_check_held(mutex, call);
     if (error) return error;
     enter(object, mutex, call);
-    error = ambit__mutex_unlock(mutex, (ambit__call){"unlock, to wait", call.site});
+    error = ambit__mutex_unlock(mutex, (ambit__call){"give back", call.site});
     if (error) return error;
     ambit__operation operation = {.kind = AMBIT__OP_WAIT,
-                                  .name = "wake up",
+                                  .name = "wake up from",
                                   .site = call.site,
                                   .address = condition,
                                   .writes = true,
                                   .waits_for = "condition",
                                   .spurious = !ambit__options->no_spurious};
     sleep_until(object, deadline_ns, &operation);
-    error = ambit__mutex_lock(mutex, AMBIT__FOREVER, (ambit__call){"lock again", call.site});
+    error = ambit__mutex_lock(mutex, AMBIT__FOREVER, (ambit__call){"take back", call.site});
     if (error) return error;
     return operation.timed_out ? ETIMEDOUT : 0;
 }

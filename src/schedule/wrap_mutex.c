@@ -73,6 +73,7 @@ static bool may_lock(void *argument) {
     if (waiter->object->owner) {
         waiter->operation.holder = (uint8_t)(waiter->object->owner - 1);
         waiter->operation.holder_site = waiter->object->site;
+        waiter->operation.holder_ended = ambit__sync_owner_ended(waiter->object);
     }
     return waiter->answers || is_free(waiter->object);
 }

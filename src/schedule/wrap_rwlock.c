@@ -87,6 +87,7 @@ static bool may_lock(void *argument) {
     /* For the report, should this be the last time that anyone asks. */
     waiter->operation.holder = (uint8_t)holder_of(object);
     waiter->operation.holder_site = object->site;
+    waiter->operation.holder_ended = ambit__sync_owner_ended(object);
     return false;
 }
 

@@ -53,23 +53,24 @@ static void what_the_creator_does_afterwards_is_unordered(void **state) {
                  "in writes_after_create()");
 }
 
-static void *knows_itself(void *handle) {
+static pthread_t two[2];
+
+static void *knows_itself(void *index) {
     pthread_mutex_lock(&mutex);
-    check(pthread_equal(pthread_self(), *(pthread_t *)handle));
+    check(pthread_equal(pthread_self(), two[(intptr_t)index]));
     pthread_mutex_unlock(&mutex);
     return NULL;
 }
 
 static void handles(void *unused) {
     (void)unused;
-    pthread_t one, two;
     pthread_mutex_lock(&mutex);
-    check(pthread_create(&one, NULL, knows_itself, &one) == 0);
-    check(pthread_create(&two, NULL, knows_itself, &two) == 0);
+    for (intptr_t i = 0; i < 2; i++)
+        check(pthread_create(&two[i], NULL, knows_itself, (void *)i) == 0);
     pthread_mutex_unlock(&mutex);
-    check(!pthread_equal(one, two) && !pthread_equal(one, pthread_self()));
-    finish(one);
-    finish(two);
+    check(!pthread_equal(two[0], two[1]) && !pthread_equal(two[0], pthread_self()));
+    finish(two[0]);
+    finish(two[1]);
 }
 
 static void a_handle_is_what_the_thread_itself_is_told(void **state) {
@@ -219,6 +220,25 @@ static void leaves_them(void *unused) {
     (void)start(exits_with_it, NULL);
     check(pthread_detach(start(returns_it, NULL)) == 0);
     check(pthread_detach(pthread_self()) == 0);
+}
+
+static void *counts_late(void *unused) {
+    pthread_mutex_lock(&mutex);
+    value++;
+    check(value != 2); /* fails: both have run, though the scenario had left */
+    pthread_mutex_unlock(&mutex);
+    return unused;
+}
+
+static void leaves_by_exit(void *unused) {
+    (void)start(counts_late, NULL);
+    (void)start(counts_late, NULL);
+    pthread_exit(unused);
+}
+
+static void the_scenario_may_exit_before_its_threads(void **state) {
+    (void)state;
+    assert_happens(leaves_by_exit);
 }
 
 static void a_thread_need_not_be_joined(void **state) {
@@ -444,6 +464,7 @@ int main(void) {
         cmocka_unit_test(joins_that_are_wrong_are_found),
         cmocka_unit_test(threads_that_join_each_other_are_found),
         cmocka_unit_test(joins_with_a_time_end_in_time),
+        cmocka_unit_test(the_scenario_may_exit_before_its_threads),
         cmocka_unit_test(a_thread_need_not_be_joined),
         cmocka_unit_test(a_detached_thread_is_gone_at_its_end),
         cmocka_unit_test(ten_threads_at_once_are_too_many),
