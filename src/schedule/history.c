@@ -15,7 +15,8 @@
  * by it. The order of SC operations is that of execution. The light barrier (a signal fence) and the
  * heavy one (membarrier(2)) do the same between the two kinds only: P1202R5's asymmetric fences.
  *
- * RELEASE SEQUENCES are C11's: read-modify-writes by anyone, and stores by the thread that began it.
+ * RELEASE SEQUENCES are C11's: read-modify-writes by anyone, and stores by the thread that began it. The
+ * latter are no part of them in C++20 (P0982R1), by an option.
  *
  * NOT SHOWN: a load that sees a store that is executed later (load buffering); stores older than the last
  * STORES of an object; objects of 16 bytes, of which the newest is seen always.
@@ -265,7 +266,8 @@ static void put(location *at, uint64_t value, int order) {
     bool last = place == at->count;
     store *new = make_room(at, &place);
     fill(new, value, order);
-    if (before.head == ambit__self->index && new->head == AMBIT__THREADS) {
+    if (before.head == ambit__self->index && new->head == AMBIT__THREADS &&
+        !ambit__options->cxx20_release_sequences) {
         new->continues = true;
         new->head = before.head;
         new->head_released = before.head_released;
