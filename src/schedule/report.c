@@ -200,8 +200,8 @@ void ambit__report_failure(FILE *out, const ambit__story *story) {
     (void)fputs("\n    schedule: ", out);
     if (!story->by_choices)
         (void)fprintf(out, "strategy %s, seed 0x%" PRIx64 ", ", story->strategy, story->seed);
-    (void)fprintf(out, "%" PRIu64 " steps, trace hash 0x%016" PRIx64 "\n", story->steps,
-                  story->hash);
+    (void)fprintf(out, "%" PRIu64 " step%s, trace hash 0x%016" PRIx64 "\n", story->steps,
+                  story->steps == 1 ? "" : "s", story->hash);
     if (ambit__found.hash != story->hash && ambit__found.failure != AMBIT_SCHEDULE_DIVERGED)
         (void)fprintf(out, "    shortened: %" PRIu64 " steps, trace hash 0x%016" PRIx64 "\n",
                       ambit__found.steps, ambit__found.hash);

@@ -14,6 +14,7 @@
 /* Where the processor is: what a call from here would return to. */
 #define HERE(address) __asm__ volatile("lea 0(%%rip), %0" : "=r"(address))
 
+/* clang-format off */
 #line 100 "planted/deep.c"
 INLINED const void *innermost(void) {
     const void *address;
@@ -26,7 +27,8 @@ INLINED const void *between(void) {
 ALONE static const void *outermost(void) {
     return between();
 }
-#line 34 "test_symbol.c"
+#line 31 "test_symbol.c"
+/* clang-format on */
 
 struct node {
     struct node *next;
@@ -133,6 +135,7 @@ static void a_size_says_how_deep_is_meant(void **state) {
     (void)state;
     check_name(&pool.nodes[1], 0, "pool.nodes[1]");
     check_name(&pool.nodes[1], sizeof(void *), "pool.nodes[1].next");
+    check_name(&pool.nodes[1], sizeof(struct node), "pool.nodes[1]");
     check_name(&pool, 0, "pool");
 }
 
