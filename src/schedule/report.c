@@ -222,8 +222,18 @@ void ambit__report_stuck(const char *text) {
     const ambit__schedule_thread *self = ambit__self;
     (void)fprintf(stderr, "\nambit::schedule: %s: %s\n",
                   ambit__options && ambit__options->name ? ambit__options->name : "?", text);
+    if (ambit__playing.strategy)
+        (void)fprintf(stderr, "    play it again:   --only=%s --strategy=%s --seed=0x%" PRIx64 "\n",
+                      ambit__options ? ambit__options->name : "", ambit__playing.strategy->name,
+                      ambit__playing.seed);
     (void)fflush(stderr);
-    if (self) print_calls(stderr, NULL, self);
+    if (self) {
+        const char *name = ambit__function_name(self->start ? (const void *)(uintptr_t)self->start
+                                                            : (const void *)(uintptr_t)self->run);
+        (void)fprintf(stderr, "    thread %u, which began with %s(), in calls from:\n", self->index,
+                      name ? name : "?");
+        print_calls(stderr, NULL, self);
+    }
     (void)fflush(stderr);
     (void)alarm(0);
 }

@@ -78,7 +78,13 @@ typedef struct ambit__story {
     bool before;   /* it failed before any schedule */
 } ambit__story;
 void ambit__report_failure(FILE *out, const ambit__story *story);
-/* A call that blocks for real, or code that never takes a step: says where, from a signal handler. */
+/* run.c: the schedule under way. No strategy: none is. */
+typedef struct ambit__now_playing {
+    const ambit__strategy *strategy;
+    uint64_t seed;
+} ambit__now_playing;
+extern ambit__now_playing ambit__playing;
+/* A call that blocks for real, or code that never takes a step: says where, from the watchdog's thread. */
 void ambit__report_stuck(const char *text);
 
 #endif

@@ -41,6 +41,9 @@ AMBIT_SCHEDULE_TEST_WITH(clean_with_another, .before = leave, .schedules = 10) {
 AMBIT_SCHEDULE_TEST_WITH(deep, .strategy = AMBIT_SCHEDULE_PCT, .depth = 2, .schedules = 10) {
     add_twice();
 }
+AMBIT_SCHEDULE_TEST(hangs) {
+    for (int on = 1; on;) __asm__ volatile("" : "+r"(on));
+}
 AMBIT_SCHEDULE_TEST_WITH(dies, .schedules = 10) {
     if (!ambit_schedule_is_running()) return;
     __asm__ volatile("syscall" ::"a"(231), "D"(3)
@@ -140,7 +143,8 @@ static void list_names_the_tests_in_order(void **state) {
     (void)state;
     assert_int_equal(call("--list"), 0);
     assert_string_equal(
-        captured, "fails\nclean\nclean_with_before\nclean_with_another\ndeep\ndies\nrefused\n");
+        captured,
+        "fails\nclean\nclean_with_before\nclean_with_another\ndeep\nhangs\ndies\nrefused\n");
     assert_int_equal(call("--list --only=^clean_"), 0);
     assert_string_equal(captured, "clean_with_before\nclean_with_another\n");
 }
@@ -192,6 +196,16 @@ static void a_process_that_ends_is_a_failure(void **state) {
     check_accepted("--only=dies --only=clean", 1,
                    "FAIL dies: its process came to an end before the test did");
     check_says("ok   clean: 70");
+}
+
+static void a_test_that_hangs_is_a_failure(void **state) {
+    (void)state;
+    assert_int_equal(setenv("AMBIT_SCHEDULE_PATIENCE", "1", 1), 0);
+    check_accepted("--only=hangs --only=clean", 1, "FAIL hangs: its process came to an end");
+    check_says("--only=hangs --strategy=random --seed=0x");
+    check_says("thread 0, which began with hangs()");
+    check_says("ok   clean: 70");
+    (void)unsetenv("AMBIT_SCHEDULE_PATIENCE");
 }
 
 static void the_seed_of_a_failure_plays_it_again(void **state) {
@@ -270,6 +284,7 @@ int main(void) {
         cmocka_unit_test(a_failure_is_status_1),
         cmocka_unit_test(quiet_says_what_failed_and_no_more),
         cmocka_unit_test(a_process_that_ends_is_a_failure),
+        cmocka_unit_test(a_test_that_hangs_is_a_failure),
         cmocka_unit_test(the_seed_of_a_failure_plays_it_again),
         cmocka_unit_test(the_choices_of_a_failure_play_it_again),
         cmocka_unit_test(figures_are_a_list_of_one),

@@ -43,6 +43,9 @@ static struct {
     _Atomic int count;
 } pool = {.count = 1};
 static int plain;
+static struct {
+    char letters[3];
+} odd __attribute__((aligned(64))); /* nothing comes right behind it */
 static _Thread_local struct node of_thread;
 static char far[1 << 20]; /* behind what is mapped from the file */
 
@@ -162,6 +165,9 @@ static void a_stack_is_named_by_its_thread(void **state) {
 
 static void what_has_no_name_is_a_number(void **state) {
     (void)state;
+    assert_false(ambit__address_name((uintptr_t)outermost + 1, 0, text, sizeof text));
+    if (ambit__address_name((uintptr_t)&odd + sizeof odd, 1, text, sizeof text))
+        assert_null(strstr(text, "odd"));
     assert_false(ambit__address_name(16, 4, text, sizeof text));
     check_name((const void *)16, 4, "0x10");
 }
