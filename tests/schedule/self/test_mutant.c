@@ -98,6 +98,14 @@ static void relaxed_and_uncovered_places_are_left_alone(void **state) {
     check_says("of 3 orders");
 }
 
+AMBIT_SCHEDULE_TEST_WITH(nothing_covered, .schedules = 10) { elsewhere(); }
+static void no_order_at_all_is_told(void **state) {
+    (void)state;
+    assert_int_equal(call("--mutants --only=nothing_covered --mutant-schedules=50"), 0);
+    check_says("No memory order of the covered files was met");
+    check_says("0 of 0 orders");
+}
+
 static void a_mutant_run_prints_no_reports(void **state) {
     (void)state;
     (void)call("--mutants --only=message_is_whole --mutant-schedules=500");
@@ -152,6 +160,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(needed_orders_are_killed_and_others_survive),
         cmocka_unit_test(relaxed_and_uncovered_places_are_left_alone),
+        cmocka_unit_test(no_order_at_all_is_told),
         cmocka_unit_test(a_mutant_run_prints_no_reports),
         cmocka_unit_test(orders_are_back_afterwards),
         cmocka_unit_test(survivors_only_is_short),
