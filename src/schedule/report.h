@@ -28,7 +28,7 @@ char *ambit__site_short(const void *site, char *text, size_t bytes);
 
 /* ---- variable.c: data ------------------------------------------------------------------------ */
 
-/* "queue.head", "slots[3] + 4", "heap 2 + 16", "stack of thread 1"; false, and nothing, if it has no name.
+/* "queue.head", "slots[3] + 4", "heap 2 + 16", "stack of thread 1 - 96"; false, and nothing, if it has no name.
  * `size` is of what is meant there: of a structure its first member, or with 0 the whole. */
 bool ambit__address_name(uintptr_t address, size_t size, char *text, size_t bytes);
 /* The same, or the number; a block of the heap with its size and where it comes from. Returns `text`. */

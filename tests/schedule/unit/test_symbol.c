@@ -160,7 +160,7 @@ static void a_stack_is_named_by_its_thread(void **state) {
     uintptr_t low, high;
     assert_true(ambit__host_prepare(2));
     ambit__host_bounds(1, &low, &high);
-    check_name((const void *)(low + 64), 4, "stack of thread 1");
+    check_name((const void *)(high - 96), 4, "stack of thread 1 - 96");
 }
 
 static void what_has_no_name_is_a_number(void **state) {
