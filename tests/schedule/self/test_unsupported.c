@@ -22,7 +22,7 @@
 /* ---- Refused by name ------------------------------------------------------------------------- */
 
 static jmp_buf there;
-static ucontext_t context;
+static ucontext_t context, other_context;
 #define CALL(name, ...)                                                                            \
     static void call_##name(void *argument) {                                                      \
         (void)argument;                                                                            \
@@ -49,7 +49,7 @@ CALL(alarm, alarm(0))
 CALL(sigsuspend, sigsuspend(NULL))
 CALL(sigwaitinfo, sigwaitinfo(NULL, NULL))
 CALL(setitimer, setitimer(ITIMER_REAL, NULL, NULL))
-CALL(swapcontext, swapcontext(&context, &context))
+CALL(swapcontext, swapcontext(&context, &other_context))
 CALL(flock, flock(0, LOCK_EX))
 CALL(lockf, lockf(0, F_LOCK, 0) == 0)
 CALL(msgrcv, msgrcv(0, NULL, 0, 0, 0))
