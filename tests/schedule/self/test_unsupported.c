@@ -108,12 +108,21 @@ static void waits_for_a_line(void *argument) {
     char line[8];
     (void)!fgets(line, sizeof line, stream);
 }
+static void reads_what_is_there(void *argument) {
+    (void)argument;
+    ambit_schedule_assert(fgetc(stream) == 'b');
+}
 static void input_is_not_waited_for(void **state) {
     (void)state;
     int ends[2];
     assert_int_equal(pipe(ends), 0);
     stream = fdopen(ends[0], "r");
     expect_failure(waits_for_a_line, AMBIT_SCHEDULE_UNSUPPORTED, "fgets() of descriptor");
+    static const char bytes[] = "abbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"; /* each schedule takes one */
+    assert_int_equal(write(ends[1], bytes, sizeof bytes), sizeof bytes);
+    assert_int_equal(fgetc(stream), 'a'); /* the rest is in the stream, and no longer in the pipe */
+    expect_clean_with(reads_what_is_there,
+                      (ambit_schedule_options){.schedules = 1, .strategy = AMBIT_SCHEDULE_RANDOM});
     fclose(stream);
     close(ends[1]);
 }
