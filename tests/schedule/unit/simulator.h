@@ -63,10 +63,13 @@ typedef enum action_kind {
     WAKE, /* one of those that wait */
     SKIP, /* no step: the next `value` actions, if the register is zero */
     SKIP_UNLESS_ZERO,
-    CHOOSE,   /* no step: register = one of `value` */
-    SPIN,     /* until variable == value: one load a round */
-    FAIL_IF,  /* no step: fails if the register is `value` */
-    JOIN_ALL, /* no step of its own kind: waits for the ends of all others */
+    CHOOSE, /* no step: register = one of `value` */
+    SPIN,   /* until variable == value: one load a round */
+    FAIL_IF, /* no step: fails if the register is `value`, here; for variable 1 or 2 nowhere; for 2 as misuse */
+    JOIN_ALL, /* waits for the ends of all others, and names none */
+    JOIN_ANY, /* of any other, and says so of none */
+    POLL_ANY, /* the same, but says that it may be about anything; register = which have ended */
+    YIELD,
     END
 } action_kind;
 
@@ -221,6 +224,17 @@ static inline bool are_ended(void *argument) {
     return true;
 }
 
+static inline int which_ended(void) {
+    int mask = 0;
+    for (unsigned i = 0; i < world.program->threads; i++)
+        if (world.threads[i].ended) mask |= 1 << i;
+    return mask;
+}
+static inline bool is_any_ended(void *argument) {
+    (void)argument;
+    return which_ended() != 0;
+}
+
 static inline const action *action_of(unsigned thread) {
     return &world.program->actions[thread][world.threads[thread].next];
 }
@@ -239,28 +253,24 @@ static inline void announce(unsigned index) {
                 mixed(thread->regs, (uint64_t)(thread->reg = (int)world_decide(
                                                    AMBIT__DECIDE_USER, (unsigned)next->value, 0)));
         else if (next->kind == FAIL_IF && thread->reg == next->value)
-            simulated_fail(AMBIT_SCHEDULE_ASSERTION, (const void *)next, NULL, "failed");
+            simulated_fail(next->variable == 2 ? AMBIT_SCHEDULE_MISUSE : AMBIT_SCHEDULE_ASSERTION,
+                           next->variable ? NULL : (const void *)next, NULL, "failed");
         else if (next->kind == UNLOCK && world.owner[next->variable] != (int)index + 1)
             continue; /* no step: it was not got */
         else if (next->kind != SKIP && next->kind != SKIP_UNLESS_ZERO && next->kind != FAIL_IF)
             break;
     }
     const action *next = action_of(index);
-    static const ambit__operation_kind kinds[] = {[LOAD] = AMBIT__OP_LOAD,
-                                                  [STORE] = AMBIT__OP_STORE,
-                                                  [ADD] = AMBIT__OP_EXCHANGE,
-                                                  [LOAD_SC] = AMBIT__OP_LOAD,
-                                                  [STORE_SC] = AMBIT__OP_STORE,
-                                                  [FENCE_SC] = AMBIT__OP_FENCE,
-                                                  [LOCK] = AMBIT__OP_LOCK,
-                                                  [UNLOCK] = AMBIT__OP_UNLOCK,
-                                                  [TRY_LOCK] = AMBIT__OP_TRY_LOCK,
-                                                  [WAIT] = AMBIT__OP_WAIT,
-                                                  [WAIT_SPURIOUS] = AMBIT__OP_WAIT,
-                                                  [WAKE] = AMBIT__OP_WAKE,
-                                                  [SPIN] = AMBIT__OP_LOAD,
-                                                  [JOIN_ALL] = AMBIT__OP_JOIN,
-                                                  [END] = AMBIT__OP_EXIT};
+    static const ambit__operation_kind kinds[] = {
+        [LOAD] = AMBIT__OP_LOAD,          [STORE] = AMBIT__OP_STORE,
+        [ADD] = AMBIT__OP_EXCHANGE,       [LOAD_SC] = AMBIT__OP_LOAD,
+        [STORE_SC] = AMBIT__OP_STORE,     [FENCE_SC] = AMBIT__OP_FENCE,
+        [LOCK] = AMBIT__OP_LOCK,          [UNLOCK] = AMBIT__OP_UNLOCK,
+        [TRY_LOCK] = AMBIT__OP_TRY_LOCK,  [WAIT] = AMBIT__OP_WAIT,
+        [WAIT_SPURIOUS] = AMBIT__OP_WAIT, [WAKE] = AMBIT__OP_WAKE,
+        [SPIN] = AMBIT__OP_LOAD,          [JOIN_ALL] = AMBIT__OP_JOIN,
+        [JOIN_ANY] = AMBIT__OP_JOIN,      [POLL_ANY] = AMBIT__OP_WAIT,
+        [YIELD] = AMBIT__OP_YIELD,        [END] = AMBIT__OP_EXIT};
     ambit__operation *operation = &thread->operation;
     *operation = (ambit__operation){.kind = kinds[next->kind],
                                     .thread = (uint8_t)index,
@@ -271,7 +281,8 @@ static inline void announce(unsigned index) {
     if (next->kind == LOAD_SC || next->kind == STORE_SC || next->kind == FENCE_SC)
         operation->order = AMBIT__SEQ_CST;
     if (next->kind == FENCE_SC) operation->address = NULL;
-    if (next->kind == END || next->kind == JOIN_ALL) operation->address = &simulated_threads[index];
+    if (next->kind == END || next->kind == JOIN_ALL || next->kind == JOIN_ANY)
+        operation->address = &simulated_threads[index];
     if (next->kind == LOCK) {
         operation->ready = is_unlocked;
         operation->argument = (void *)(uintptr_t)&next->variable;
@@ -288,6 +299,11 @@ static inline void announce(unsigned index) {
     if (next->kind == JOIN_ALL) {
         operation->ready = are_ended;
         operation->argument = thread;
+    }
+    if (next->kind == JOIN_ANY || next->kind == POLL_ANY) {
+        operation->ready = is_any_ended;
+        operation->argument = thread;
+        operation->waits_for = "any";
     }
     simulated_threads[index].next = operation;
 }
@@ -375,6 +391,12 @@ static inline void perform(unsigned index) {
         break;
     case WAKE:
         wake(of);
+        break;
+    case POLL_ANY:
+        self->reg = which_ended();
+        break;
+    case YIELD:
+        if (world.strategy->demote) world.strategy->demote(index);
         break;
     case SPIN: {
         history *at = &world.variables[of->variable];

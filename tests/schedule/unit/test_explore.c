@@ -12,9 +12,13 @@ static struct {
     size_t count, at;
 } path;
 
+/* In this schedule: switches away from who could go on, and has not just yielded. */
+static unsigned preemptions;
+
 static void brute_begin(uint64_t seed) {
     (void)seed;
     path.at = 0;
+    preemptions = 0;
 }
 
 static unsigned brute_next(unsigned count) {
@@ -28,10 +32,14 @@ static unsigned brute_next(unsigned count) {
 }
 
 static unsigned brute_pick(uint32_t enabled, unsigned current) {
-    (void)current;
+    uint32_t left = enabled;
     for (unsigned skip = brute_next((unsigned)__builtin_popcount(enabled)); skip; skip--)
-        enabled &= enabled - 1;
-    return (unsigned)__builtin_ctz(enabled);
+        left &= left - 1;
+    unsigned chosen = (unsigned)__builtin_ctz(left);
+    bool yielded =
+        world.step_count && world.steps[world.step_count - 1].touch.kind == AMBIT__OP_YIELD;
+    preemptions += chosen != current && enabled >> current & 1 && !yielded;
+    return chosen;
 }
 
 static unsigned brute_decide(ambit__decision kind, unsigned count, unsigned usual) {
@@ -274,6 +282,88 @@ static void waiting_for_what_has_no_name_is_followed(void **state) {
     survey_free(&found);
 }
 
+/* What lets it go on need not be what the first schedule shows. */
+static void waiting_for_any_is_followed(void **state) {
+    (void)state;
+    program any = {.threads = 3,
+                   .actions = {{{JOIN_ANY, 0, 0}, {ADD, 0, 1}, {END, 0, 0}},
+                               {{ADD, 0, 2}, {END, 0, 0}},
+                               {{STORE, 1, 1}, {END, 0, 0}}}};
+    survey all = survey_with(&brute, &any, 4000000);
+    survey found = explore(&any, 0);
+    assert_true(set_is_same(&all.outcomes, &found.outcomes));
+    survey_free(&all);
+    survey_free(&found);
+    any.actions[0][0].kind = POLL_ANY;
+    assert_all_found(&any);
+}
+
+/* A schedule has two such ends, and which of the three goes without is told by their order. */
+static void ends_for_nothing_are_few(void **state) {
+    (void)state;
+    program three = {.threads = 3};
+    for (int i = 0; i < 3; i++) {
+        three.actions[i][0] = (action){WAIT_SPURIOUS, i, 0};
+        three.actions[i][1] = (action){END, 0, 0};
+    }
+    survey found = explore(&three, 0);
+    assert_int_equal(found.outcomes.count, 3);
+    survey_free(&found);
+    assert_all_found(&three);
+}
+
+/* A lock behind a try that fails: only in front of the first lock could it come. */
+static void a_lock_is_tried_before_all_that_keep_it_out(void **state) {
+    (void)state;
+    program kept = {.threads = 2,
+                    .actions = {{{LOCK, 3, 0}, {TRY_LOCK, 3, 0}, {END, 0, 0}},
+                                {{STORE, 0, 0}, {LOCK, 3, 0}, {END, 0, 0}}}};
+    assert_all_found(&kept);
+}
+
+static void assert_diverges(program *changed) {
+    bool more = simulated_strategy_explore.finish();
+    assert_true(more);
+    (void)simulated_play(&simulated_strategy_explore, 0, NULL, changed);
+    if (simulated_found.failure == AMBIT_SCHEDULE_CLEAN) {
+        assert_true(simulated_strategy_explore.finish());
+        (void)simulated_play(&simulated_strategy_explore, 0, NULL, changed);
+    }
+    assert_int_equal(simulated_found.failure, AMBIT_SCHEDULE_DIVERGED);
+}
+
+/* The program is another one when its prefix is repeated. */
+static void a_program_that_changes_is_found_out(void **state) {
+    (void)state;
+    static const program original = {
+        .threads = 2,
+        .actions = {{{STORE, 0, 1}, {CHOOSE, 0, 3}, {STORE, 1, 1}, {STORE, 2, 1}, {END, 0, 0}},
+                    {{STORE, 2, 2}, {END, 0, 0}}}};
+    for (int way = 0; way < 5; way++) {
+        program changing = original;
+        simulated_explore_set(0);
+        (void)simulated_play(&simulated_strategy_explore, 0, NULL, &changing);
+        switch (way) {
+        case 0:
+            changing.actions[0][2].variable = 5; /* something else is done */
+            break;
+        case 1:
+            changing.actions[0][1].value = 4; /* something else is chosen */
+            break;
+        case 2:
+            changing.actions[0][0] = (action){END, 0, 0}; /* an end before */
+            break;
+        case 3:
+            changing.actions[0][0] = (action){WAIT, 0, 0}; /* others can run */
+            break;
+        default:
+            changing.actions[1][0] = (action){END, 0, 0}; /* a thread is not there any more */
+            changing.actions[0][0] = (action){SPIN, 5, 1};
+        }
+        assert_diverges(&changing);
+    }
+}
+
 static void choices_are_all_tried(void **state) {
     (void)state;
     program chooser = {
@@ -327,6 +417,29 @@ static void preemptions_are_bounded(void **state) {
         survey all = survey_with(&brute, &two, 4000000);
         assert_int_equal(all.schedules, before);
         survey_free(&all);
+    }
+}
+
+static size_t count_within(const program *of, unsigned most) {
+    size_t count = 0;
+    path.count = 0;
+    do {
+        (void)simulated_play(&brute, 0, NULL, (void *)(uintptr_t)of);
+        count += preemptions <= most;
+    } while (brute.finish());
+    return count;
+}
+
+static void to_yield_is_no_preemption(void **state) {
+    (void)state;
+    program yields = {.threads = 3,
+                      .actions = {{{STORE, 0, 1}, {YIELD, 0, 0}, {STORE, 0, 2}, {END, 0, 0}},
+                                  {{STORE, 1, 1}, {YIELD, 0, 0}, {STORE, 1, 2}, {END, 0, 0}},
+                                  {{LOCK, 0, 0}, {UNLOCK, 0, 0}, {END, 0, 0}}}};
+    for (unsigned most = 1; most < 6; most++) {
+        survey found = explore(&yields, most);
+        assert_int_equal(found.schedules, count_within(&yields, most));
+        survey_free(&found);
     }
 }
 
@@ -440,6 +553,7 @@ static void programs_drawn_at_random_are_explored_wholly(void **state) {
                  "%zu programs got stuck\n",
                  rounds, schedules, all_schedules, repeated, stuck);
     assert_true(stuck > 0); /* else none of that was seen */
+    assert_true(repeated < schedules / 1000);
 }
 
 int main(void) {
@@ -455,9 +569,14 @@ int main(void) {
         cmocka_unit_test(the_last_zero_is_found),
         cmocka_unit_test(a_wake_is_tried_before_and_after_the_wait),
         cmocka_unit_test(waiting_for_what_has_no_name_is_followed),
+        cmocka_unit_test(waiting_for_any_is_followed),
+        cmocka_unit_test(ends_for_nothing_are_few),
+        cmocka_unit_test(a_lock_is_tried_before_all_that_keep_it_out),
+        cmocka_unit_test(a_program_that_changes_is_found_out),
         cmocka_unit_test(choices_are_all_tried),
         cmocka_unit_test(spinning_ends),
         cmocka_unit_test(preemptions_are_bounded),
+        cmocka_unit_test(to_yield_is_no_preemption),
         cmocka_unit_test(programs_drawn_at_random_are_explored_wholly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
