@@ -42,6 +42,8 @@
 
 #include "schedule/explore_meet.h"
 
+#include "set.h"
+
 #define VARIABLES 6
 #define STORES_MOST 40
 #define ACTIONS_MOST 20
@@ -130,56 +132,6 @@ static struct {
     ambit__written written[4 * STEPS_OF_WORLD];
     char objects[VARIABLES][64]; /* what has their addresses */
 } world;
-
-/* ---- Mixing ---------------------------------------------------------------------------------- */
-
-static inline uint64_t mixed(uint64_t with, uint64_t what) {
-    uint64_t z = (with ^ what) * UINT64_C(0x9e3779b97f4a7c15) + 0x632be5ab;
-    return z ^ z >> 29;
-}
-
-/* A set of numbers. */
-typedef struct set {
-    uint64_t *items;
-    size_t count, room;
-} set;
-
-static inline bool set_has(const set *of, uint64_t item) {
-    for (size_t slot = item % (of->room ? of->room : 1); of->room; slot = (slot + 1) % of->room) {
-        if (of->items[slot] == item) return true;
-        if (of->items[slot] == 0) return false;
-    }
-    return false;
-}
-
-static inline void set_add(set *to, uint64_t item) {
-    item |= 1;
-    if (set_has(to, item)) return;
-    if (to->count * 2 >= to->room) {
-        set grown = {.room = to->room ? to->room * 2 : 64};
-        grown.items = calloc(grown.room, sizeof *grown.items);
-        for (size_t i = 0; i < to->room; i++)
-            if (to->items[i]) set_add(&grown, to->items[i]);
-        free(to->items);
-        *to = grown;
-    }
-    size_t slot = item % to->room;
-    while (to->items[slot]) slot = (slot + 1) % to->room;
-    to->items[slot] = item;
-    to->count++;
-}
-
-static inline bool set_is_same(const set *one, const set *other) {
-    if (one->count != other->count) return false;
-    for (size_t i = 0; i < one->room; i++)
-        if (one->items[i] && !set_has(other, one->items[i])) return false;
-    return true;
-}
-
-static inline void set_free(set *of) {
-    free(of->items);
-    *of = (set){0};
-}
 
 /* ---- The world ------------------------------------------------------------------------------- */
 
