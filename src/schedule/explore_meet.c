@@ -1,6 +1,6 @@
 /* Which operations meet.
  *
- * By memory: the same 8 bytes, and one of them writes. That is right under weak memory too: a load may see
+ * By memory: they have a byte in common, and one of them writes. That is right under weak memory too: a load may see
  * a store older than the last one executed, but never one that is executed later, so that only their order
  * by address counts; and of two loads neither changes what the other may see, unless something orders
  * them.
@@ -27,8 +27,8 @@ static void touch_memory(const ambit__operation *operation, ambit__touch *touch,
         return;
     }
     uintptr_t address = (uintptr_t)operation->address;
-    touch->low = address / 8;
-    touch->high = (address + (operation->size ? operation->size - 1u : 0)) / 8;
+    touch->low = address;
+    touch->high = address + (operation->size ? operation->size - 1u : 0);
     touch->writes = writes;
 }
 

@@ -84,7 +84,7 @@ static void draw_program(program *to) {
 static void programs_drawn_at_random_are_explored_wholly(void **state) {
     (void)state;
     size_t all_schedules = 0, schedules = 0, repeated = 0, stuck = 0;
-    unsigned rounds = getenv("ROUNDS") ? (unsigned)atoi(getenv("ROUNDS")) : 1500;
+    unsigned rounds = getenv("ROUNDS") ? (unsigned)atoi(getenv("ROUNDS")) : 300;
     for (unsigned round = 0; round < rounds; round++) {
         program of;
         draw_program(&of);

@@ -205,7 +205,7 @@ static void the_surprise_that_matters_stays(void **state) {
     program stale = {
         .threads = 2,
         .actions = {{{STORE, 0, 1}, {STORE, 1, 1}, {STORE, 2, 1}, {END, 0, 0}},
-                    {{LOAD, 3, 0},
+                    {{LOAD, 2, 0},
                      {LOAD, 1, 0},
                      {SKIP, 0, 2},
                      {LOAD, 0, 0},
