@@ -11,7 +11,8 @@
  *             that two of these meet by address only.
  *   BARRIER   what heavy and light barriers share: heavy ones write, light ones look.
  *   TIME      an operation that may end by its deadline moves time, and is moved by it. Reading the clock
- *             is no step and moves it by nanoseconds: that is not seen here.
+ *             is no step: that what is read depends on who slept before is not seen here, so that a program
+ *             which decides by the time of day wants a bound on preemptions, and so plain search.
  *   THREADS   whoever makes a thread takes a number.
  *   SPURIOUS  waits that may end for nothing: a schedule has only so many.
  *

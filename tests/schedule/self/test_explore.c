@@ -1,8 +1,13 @@
 /* Exhaustive exploring of real threads: it ends, shows what can happen, and no less than plain search. */
+#define _GNU_SOURCE
+#include <linux/futex.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "outcome.h"
 
@@ -171,6 +176,83 @@ static void a_timer_comes_early_and_late(void **state) {
     (void)assert_nothing_is_missed(timed_waiting, 2);
 }
 
+/* The wait is too long to end early; but time goes by in small steps, and then it is not. */
+static sem_t semaphore;
+static void wait_long(void *argument) {
+    (void)argument;
+    struct timespec until;
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += 2500000;
+    seen_x = sem_timedwait(&semaphore, &until) == 0;
+}
+static void sleep_thrice(void *argument) {
+    (void)argument;
+    const struct timespec little = {0, 900000};
+    for (int i = 0; i < 3; i++) (void)nanosleep(&little, NULL);
+}
+static void post(void *argument) {
+    (void)argument;
+    (void)sem_post(&semaphore);
+}
+static void waiting_long(void *argument) {
+    (void)argument;
+    (void)sem_init(&semaphore, 0, 0);
+    ambit_schedule_thread poster = ambit_schedule_spawn(post, NULL);
+    run_two(wait_long, sleep_thrice);
+    ambit_schedule_join(poster);
+    came_out(seen_x);
+}
+
+static void a_timer_comes_near_as_others_sleep(void **state) {
+    (void)state;
+    (void)assert_nothing_is_missed(waiting_long, 2);
+}
+
+static uint32_t word;
+static void wait_a_little(void *argument) {
+    (void)argument;
+    const struct timespec little = {0, 500000};
+    (void)syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, &little, NULL, 0);
+}
+static void wake_one(void *argument) {
+    (void)argument;
+    seen_x = (int)syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+static void waking(void *argument) {
+    (void)argument;
+    run_two(wait_a_little, wake_one);
+    came_out(seen_x);
+}
+
+static void a_wake_finds_somebody_or_nobody(void **state) {
+    (void)state;
+    (void)assert_nothing_is_missed(waking, 2);
+}
+
+/* Which of the two gets the lower number is nobody's business but the scheduler's. */
+static void append(void *digit) {
+    int old = atomic_load_explicit(&x, memory_order_relaxed);
+    while (!atomic_compare_exchange_strong_explicit(&x, &old, old * 4 + (int)(intptr_t)digit,
+                                                    memory_order_relaxed, memory_order_relaxed))
+        seen_y |= 0;
+}
+static void append_by_another(void *digit) {
+    ambit_schedule_join(ambit_schedule_spawn(append, digit));
+}
+static void appending(void *argument) {
+    (void)argument;
+    ambit_schedule_thread one = ambit_schedule_spawn(append_by_another, (void *)1);
+    ambit_schedule_thread two = ambit_schedule_spawn(append_by_another, (void *)2);
+    ambit_schedule_join(one);
+    ambit_schedule_join(two);
+    came_out(atomic_load_explicit(&x, memory_order_relaxed));
+}
+
+static void threads_may_be_made_by_any(void **state) {
+    (void)state;
+    (void)assert_nothing_is_missed(appending, 2);
+}
+
 /* Looks under the lock, and waits under it, but not under the same. */
 static void wait_too_late(void *argument) {
     (void)argument;
@@ -256,6 +338,9 @@ int main(void) {
         cmocka_unit_test(exchanges_that_fail_for_nothing_come_to_an_end),
         cmocka_unit_test(sections_of_a_mutex_come_in_each_order_once),
         cmocka_unit_test(a_timer_comes_early_and_late),
+        cmocka_unit_test(a_timer_comes_near_as_others_sleep),
+        cmocka_unit_test(a_wake_finds_somebody_or_nobody),
+        cmocka_unit_test(threads_may_be_made_by_any),
         cmocka_unit_test(a_wake_up_that_is_lost_is_found),
         cmocka_unit_test(spinning_comes_to_an_end),
         cmocka_unit_test(bugs_need_as_many_preemptions_as_they_need),

@@ -72,6 +72,7 @@ typedef enum action_kind {
     JOIN_ANY, /* of any other, and says so of none */
     POLL_ANY, /* the same, but says that it may be about anything; register = which have ended */
     YIELD,
+    ADD_WEAKLY, /* ADD, again and again until it does not fail for nothing */
     END
 } action_kind;
 
@@ -213,23 +214,33 @@ static inline void announce(unsigned index) {
             break;
     }
     const action *next = action_of(index);
-    static const ambit__operation_kind kinds[] = {
-        [LOAD] = AMBIT__OP_LOAD,          [STORE] = AMBIT__OP_STORE,
-        [ADD] = AMBIT__OP_EXCHANGE,       [LOAD_SC] = AMBIT__OP_LOAD,
-        [STORE_SC] = AMBIT__OP_STORE,     [FENCE_SC] = AMBIT__OP_FENCE,
-        [LOCK] = AMBIT__OP_LOCK,          [UNLOCK] = AMBIT__OP_UNLOCK,
-        [TRY_LOCK] = AMBIT__OP_TRY_LOCK,  [WAIT] = AMBIT__OP_WAIT,
-        [WAIT_SPURIOUS] = AMBIT__OP_WAIT, [WAKE] = AMBIT__OP_WAKE,
-        [SPIN] = AMBIT__OP_LOAD,          [JOIN_ALL] = AMBIT__OP_JOIN,
-        [JOIN_ANY] = AMBIT__OP_JOIN,      [POLL_ANY] = AMBIT__OP_WAIT,
-        [YIELD] = AMBIT__OP_YIELD,        [END] = AMBIT__OP_EXIT};
+    static const ambit__operation_kind kinds[] = {[LOAD] = AMBIT__OP_LOAD,
+                                                  [STORE] = AMBIT__OP_STORE,
+                                                  [ADD] = AMBIT__OP_EXCHANGE,
+                                                  [LOAD_SC] = AMBIT__OP_LOAD,
+                                                  [STORE_SC] = AMBIT__OP_STORE,
+                                                  [FENCE_SC] = AMBIT__OP_FENCE,
+                                                  [LOCK] = AMBIT__OP_LOCK,
+                                                  [UNLOCK] = AMBIT__OP_UNLOCK,
+                                                  [TRY_LOCK] = AMBIT__OP_TRY_LOCK,
+                                                  [WAIT] = AMBIT__OP_WAIT,
+                                                  [WAIT_SPURIOUS] = AMBIT__OP_WAIT,
+                                                  [WAKE] = AMBIT__OP_WAKE,
+                                                  [SPIN] = AMBIT__OP_LOAD,
+                                                  [JOIN_ALL] = AMBIT__OP_JOIN,
+                                                  [JOIN_ANY] = AMBIT__OP_JOIN,
+                                                  [POLL_ANY] = AMBIT__OP_WAIT,
+                                                  [YIELD] = AMBIT__OP_YIELD,
+                                                  [ADD_WEAKLY] = AMBIT__OP_COMPARE_EXCHANGE,
+                                                  [END] = AMBIT__OP_EXIT};
     ambit__operation *operation = &thread->operation;
     *operation = (ambit__operation){.kind = kinds[next->kind],
                                     .thread = (uint8_t)index,
                                     .size = 4,
                                     .address = world.objects[next->variable],
                                     .deadline_ns = AMBIT__FOREVER};
-    operation->writes = next->kind == STORE || next->kind == ADD || next->kind == STORE_SC;
+    operation->writes = next->kind == ADD_WEAKLY || next->kind == STORE || next->kind == ADD ||
+                        next->kind == STORE_SC;
     if (next->kind == LOAD_SC || next->kind == STORE_SC || next->kind == FENCE_SC)
         operation->order = AMBIT__SEQ_CST;
     if (next->kind == FENCE_SC) operation->address = NULL;
@@ -308,6 +319,12 @@ static inline void perform(unsigned index) {
     case STORE_SC:
         store(self, of->variable, of->value);
         break;
+    case ADD_WEAKLY:
+        if (world_decide(AMBIT__DECIDE_WEAK, 2, 0)) {
+            announce(index);
+            return;
+        }
+        __attribute__((fallthrough));
     case ADD:
         self->reg = world.variables[of->variable].values[world.variables[of->variable].count - 1];
         store(self, of->variable, self->reg + of->value);

@@ -264,6 +264,13 @@ static void choices_are_all_tried(void **state) {
     assert_all_found(&chooser);
 }
 
+static void an_exchange_fails_for_nothing_once_in_a_row(void **state) {
+    (void)state;
+    program weak = {.threads = 1,
+                    .actions = {{{ADD_WEAKLY, 0, 1}, {ADD_WEAKLY, 0, 1}, {END, 0, 0}}}};
+    assert_int_equal(count_new(&weak), 4);
+}
+
 static void spinning_ends(void **state) {
     (void)state;
     program spinner = {.threads = 3,
@@ -351,6 +358,7 @@ int main(void) {
         cmocka_unit_test(a_lock_is_tried_before_all_that_keep_it_out),
         cmocka_unit_test(a_program_that_changes_is_found_out),
         cmocka_unit_test(choices_are_all_tried),
+        cmocka_unit_test(an_exchange_fails_for_nothing_once_in_a_row),
         cmocka_unit_test(spinning_ends),
         cmocka_unit_test(preemptions_are_bounded),
         cmocka_unit_test(to_yield_is_no_preemption),
