@@ -32,6 +32,8 @@ static const barrier_row rows[] = {
     {"message passing, light and heavy", "Wx1 L Wy1|Ry H Rx", "10", FORBIDDEN},
     {"message passing, heavy and light", "Wx1 H Wy1|Ry L Rx", "10", FORBIDDEN},
     {"message passing, light and none", "Wx1 L Wy1|Ry Rx", "10", ALLOWED},
+    {"from barriers to fences", "Wx1 H Wy1|Ry L F Wz1|Rz F Rx", "110", FORBIDDEN},
+    {"from fences to barriers", "Wx1 F Wy1|Ry F H Wz1|Rz L Rx", "110", FORBIDDEN},
     {"IRIW, light and heavy", "Wx1|Wy1|Rx L Ry|Ry H Rx", "1010", FORBIDDEN},
     {"IRIW, light and light", "Wx1|Wy1|Rx L Ry|Ry L Rx", "1010", ALLOWED},
 };
@@ -42,10 +44,7 @@ static void barriers_order_what_they_should(void **state) {
     char groups[40];
     unsigned i = 0;
     for (const char *at = row->text; *at; at++)
-        if (strchr("RWLH", *at))
-            groups[i++] = '-';
-        else if (*at == '|')
-            groups[i++] = '|';
+        if (strchr("RWLHF|", *at)) groups[i++] = *at == 'F' ? 'S' : *at == '|' ? '|' : '-';
     groups[i] = '\0';
     litmus_program program = litmus_parse(row->text, groups, false);
     unsigned none[26] = {0};

@@ -319,7 +319,7 @@ static void exit_inside(void *argument) {
     together(leave_inside, replace_published);
 }
 
-enum { RACE = AMBIT_SCHEDULE_RACE, AFTER_FREE = AMBIT_SCHEDULE_USE_AFTER_FREE };
+#define AFTER_FREE AMBIT_SCHEDULE_USE_AFTER_FREE
 static const planted all[] = {
     {"last reference dropped relaxed", last_drop, AFTER_FREE, 0, "use", "discard", 0},
     {"reference taken after zero", get_after_zero, AFTER_FREE, AMBIT_SCHEDULE_MISUSE, "discard",
