@@ -373,8 +373,11 @@ HIDDEN static void litmus_scenario(void *argument) {
     uint64_t key = 0;
     unsigned shift = 0;
     for (unsigned i = 0; i < litmus_playing->reads; i++, shift += 4) key |= litmus_got[i] << shift;
-    for (unsigned i = 0; litmus_playing->finals && i < LITMUS_PLACES; i++, shift += 4)
-        key |= (uint64_t)litmus_load(i, memory_order_relaxed) << shift;
+    for (unsigned i = 0; litmus_playing->finals && i < LITMUS_PLACES; i++, shift += 4) {
+        uint32_t last = litmus_load(i, memory_order_relaxed);
+        ambit_schedule_assert(*(const uint32_t *)&litmus_cells[i] == last); /* as it is in memory */
+        key |= (uint64_t)last << shift;
+    }
     litmus_outcome_of(litmus_seen, key)->seen++;
 }
 

@@ -68,6 +68,8 @@ static const family rows[] = {
     {"three additions", "Ax1|Ax1|Ax1", "a|a|b", "001", "FFF", false},
     {"addition and store", "Ax1|Wx3", "a|b", "0100", "FFF", true},
     {"exchanges of one value", "Cx01|Cx02", "a|b", "00", "FFF", false},
+    {"store buffering, changes read", "Wx1 Ay0|Wy1 Ax0", "ab|ab", "00", "AAF", false},
+    {"exchange acquires", "Wx1 Wy1|Cy12 Rx", "-a|b-", "10", "AFF", false},
     {"store buffering, exchanges", "Ex1 Ry|Ey1 Rx", "ab|ab", "0000", "AAF", false},
     {"store buffering, common change", "Wx1 Az0 Ry|Wy1 Az0 Rx", "-a-|-a-", "0000", "AFF", false},
     {"failed exchange sees an old value", "Wx1 Wy1|Ry Cx12", "ab|cd", "10", "AFF", false},

@@ -33,6 +33,7 @@ static const barrier_row rows[] = {
     {"message passing, heavy and light", "Wx1 H Wy1|Ry L Rx", "10", FORBIDDEN},
     {"message passing, light and none", "Wx1 L Wy1|Ry Rx", "10", ALLOWED},
     {"from barriers to fences", "Wx1 H Wy1|Ry L F Wz1|Rz F Rx", "110", FORBIDDEN},
+    {"from a light barrier to fences", "Wx1 L Wy1|Ry H F Wz1|Rz F Rx", "110", FORBIDDEN},
     {"from fences to barriers", "Wx1 F Wy1|Ry F H Wz1|Rz L Rx", "110", FORBIDDEN},
     {"IRIW, light and heavy", "Wx1|Wy1|Rx L Ry|Ry H Rx", "1010", FORBIDDEN},
     {"IRIW, light and light", "Wx1|Wy1|Rx L Ry|Ry L Rx", "1010", ALLOWED},

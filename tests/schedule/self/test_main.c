@@ -93,14 +93,16 @@ static void missing_and_superfluous_values_are_refused(void **state) {
     check_refused("--only", "--only: expected a value");
     check_refused("--list=yes", "--list: \"yes\", expected no value");
     check_refused("--json=", "--json: \"\", expected a name");
-    check_refused("--strategy=wild", "--strategy: \"wild\", expected mixed, random, pct or exhaustive");
+    check_refused("--strategy=wild",
+                  "--strategy: \"wild\", expected mixed, random, pct or exhaustive");
 }
 
 static void what_does_not_go_together_is_refused(void **state) {
     (void)state;
     check_refused("--depth=2 --preemptions=2", "not together with --depth");
     check_refused("--depth=2 --strategy=random", "--depth: expected --strategy=pct");
-    check_refused("--preemptions=2 --strategy=pct", "--preemptions: expected --strategy=exhaustive");
+    check_refused("--preemptions=2 --strategy=pct",
+                  "--preemptions: expected --strategy=exhaustive");
     check_refused("--halves", "expected --mutants with them");
     check_refused("--mutants --replay=3", "not together with --mutants");
 }
@@ -124,16 +126,18 @@ static void help_names_every_option(void **state) {
     (void)state;
     assert_int_equal(call("--help"), 0);
     static const char *const options[] = {
-        "--list",   "--only",    "--schedules",        "--seed",   "--strategy", "--depth",
-        "--choices", "--replay", "--mutants",          "--halves", "--json",     "--preemptions",
-        "--part",   "--quiet",   "--mutant-schedules", "--help",   "--survivors-only"};
+        "--list",  "--only",          "--schedules", "--seed",    "--strategy",
+        "--depth", "--choices",       "--replay",    "--mutants", "--halves",
+        "--json",  "--preemptions",   "--part",      "--quiet",   "--mutant-schedules",
+        "--help",  "--survivors-only"};
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) check_says(options[i]);
 }
 
 static void list_names_the_tests_in_order(void **state) {
     (void)state;
     assert_int_equal(call("--list"), 0);
-    assert_string_equal(captured, "fails\nclean\nclean_with_before\nclean_with_another\ndies\nrefused\n");
+    assert_string_equal(captured,
+                        "fails\nclean\nclean_with_before\nclean_with_another\ndies\nrefused\n");
     assert_int_equal(call("--list --only=^clean_"), 0);
     assert_string_equal(captured, "clean_with_before\nclean_with_another\n");
 }
@@ -188,7 +192,8 @@ static void the_seed_of_a_failure_plays_it_again(void **state) {
     (void)state;
     char line[256] = "", hash[64] = "";
     assert_int_equal(call("--only=fails"), 1);
-    const char *again = strstr(captured, "play it again:   "), *of = strstr(captured, "trace hash ");
+    const char *again = strstr(captured, "play it again:   "),
+               *of = strstr(captured, "trace hash ");
     assert_non_null(again);
     assert_non_null(of);
     (void)snprintf(line, sizeof line, "%.*s", (int)strcspn(again + 17, "\n"), again + 17);
@@ -228,7 +233,8 @@ static void figures_are_a_list_of_one(void **state) {
     (void)snprintf(line, sizeof line, "--only=clean --json=%s", path);
     assert_int_equal(call(line), 0);
     read_figures(path, text, sizeof text);
-    assert_non_null(strstr(text, "[{\"part\": \"program\", \"schedules\": 70, \"schedules_per_second\": "));
+    assert_non_null(
+        strstr(text, "[{\"part\": \"program\", \"schedules\": 70, \"schedules_per_second\": "));
     assert_non_null(strstr(text, ", \"replay\": \"100/100\"}]\n"));
     (void)snprintf(line, sizeof line, "--part=a\"b --only=clean --json=%s", path);
     assert_int_equal(call(line), 0);

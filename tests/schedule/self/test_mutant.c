@@ -17,9 +17,7 @@ static void send_it(void *argument) {
     atomic_fetch_add_explicit(&tally, 1, memory_order_seq_cst);
     atomic_fetch_add_explicit(&received, 0, memory_order_relaxed);
 }
-static int take_it(void) {
-    return atomic_load_explicit(&sent, memory_order_acquire);
-}
+static int take_it(void) { return atomic_load_explicit(&sent, memory_order_acquire); }
 static atomic_int holders;
 static void let_go(void *argument) {
     int *last = argument;
@@ -27,9 +25,7 @@ static void let_go(void *argument) {
     if (atomic_fetch_sub_explicit(&holders, 1, memory_order_acq_rel) == 1) *last = 0;
 }
 #line 200 "planted/other.c"
-static void elsewhere(void) {
-    atomic_store_explicit(&tally, 0, memory_order_release);
-}
+static void elsewhere(void) { atomic_store_explicit(&tally, 0, memory_order_release); }
 #line 38 "test_mutant.c"
 
 AMBIT_SCHEDULE_COVERS("nowhere/at/all.c planted/covered.c")
@@ -139,7 +135,8 @@ static void figures_have_the_survivors(void **state) {
     text[fread(text, 1, sizeof text - 1, file)] = '\0';
     (void)fclose(file);
     (void)unlink(path);
-    assert_non_null(strstr(text, ", \"order_sites\": 3, \"order_killed\": 2, \"order_survivors\": [\""));
+    assert_non_null(
+        strstr(text, ", \"order_sites\": 3, \"order_killed\": 2, \"order_survivors\": [\""));
     assert_non_null(strstr(text, "planted/covered.c:104:5 send_it() seq_cst\"]"));
     assert_non_null(strstr(text, "\"replay\": \"100/100\"}]\n"));
 }

@@ -1,5 +1,8 @@
 /* Planted bugs of atomics: a step that is two, an order that is too weak. */
+#define _GNU_SOURCE
 #include "planted.h"
+
+#include <time.h>
 
 /* ---- Lost updates ---------------------------------------------------------------------------- */
 
@@ -35,7 +38,7 @@ static void lost_update_atomics(void *argument) {
 
 /* ---- Message passing ------------------------------------------------------------------------- */
 
-static int message;
+static volatile int message; /* so that it is read, whether or not that counts */
 static _Atomic(bool) sent;
 
 PLACE void write_message(void) { message = 1; }
@@ -78,6 +81,27 @@ static void sender_by_fence(void *argument) {
 static void fence_too_early(void *argument) {
     (void)argument;
     together(sender_by_fence, receiver);
+}
+
+/* Nor is anything ordered by two fences without a message between, though they are one after the other:
+ * the sleep sees to that. */
+static void write_and_fence(void *argument) {
+    (void)argument;
+    write_message();
+    atomic_thread_fence(memory_order_seq_cst);
+    atomic_store_explicit(&sent, true, memory_order_relaxed);
+}
+static void sleep_and_fence(void *argument) {
+    (void)argument;
+    struct timespec long_enough = {10, 0};
+    (void)nanosleep(&long_enough, NULL);
+    bool seen = wrong || atomic_load_explicit(&sent, memory_order_relaxed);
+    atomic_thread_fence(memory_order_seq_cst);
+    if (seen) read_message();
+}
+static void fences_alone(void *argument) {
+    (void)argument;
+    together(write_and_fence, sleep_and_fence);
 }
 
 static void careful_sender(void *argument) {
@@ -398,6 +422,8 @@ static const planted all[] = {
     {"message written after it is sent", message_too_late, AMBIT_SCHEDULE_RACE, 0, "write_message",
      "read_message", 0},
     {"message written after the fence", fence_too_early, AMBIT_SCHEDULE_RACE, 0, "write_message",
+     "read_message", 0},
+    {"fences without a message", fences_alone, AMBIT_SCHEDULE_RACE, 0, "write_message",
      "read_message", 0},
     {"message passing without acquire", message_waited_for, AMBIT_SCHEDULE_RACE, 0, "write_message",
      "read_message", 0},

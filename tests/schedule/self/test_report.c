@@ -22,12 +22,8 @@ static struct {
 } mine = {0, PTHREAD_MUTEX_INITIALIZER}, yours = {0, PTHREAD_MUTEX_INITIALIZER};
 
 #line 100 "planted/bank.c"
-static __attribute__((noinline)) void take_mine(void) {
-    pthread_mutex_lock(&mine.lock);
-}
-static __attribute__((noinline)) void take_yours(void) {
-    pthread_mutex_lock(&yours.lock);
-}
+static __attribute__((noinline)) void take_mine(void) { pthread_mutex_lock(&mine.lock); }
+static __attribute__((noinline)) void take_yours(void) { pthread_mutex_lock(&yours.lock); }
 static void give(void *argument) {
     (void)argument;
     take_mine();
@@ -63,7 +59,6 @@ static void cut_at_replay(void) {
         at = start;
     }
 }
-
 
 static void a_dead_lock_is_told_to_the_letter(void **state) {
     (void)state;

@@ -138,7 +138,8 @@ static void a_failing_seed_fails_alone_in_the_same_way(void **state) {
     ambit_schedule_result first, again;
     assert_int_equal(RUN(is_counted_twice, &first, .quiet = true), 1);
     for (int i = 0; i < 20; i++) {
-        assert_int_equal(RUN(is_counted_twice, &again, .quiet = true, .seed = first.seed, .schedules = 1), 1);
+        assert_int_equal(
+            RUN(is_counted_twice, &again, .quiet = true, .seed = first.seed, .schedules = 1), 1);
         assert_int_equal(again.trace_hash, first.trace_hash);
         assert_int_equal(again.failure, first.failure);
         assert_string_equal(again.message, first.message);
@@ -147,15 +148,16 @@ static void a_failing_seed_fails_alone_in_the_same_way(void **state) {
 
 static void a_seed_is_the_same_schedule_among_others(void **state) {
     (void)state;
-    static const ambit_schedule_strategy strategies[] = {AMBIT_SCHEDULE_MIXED, AMBIT_SCHEDULE_RANDOM,
-                                                         AMBIT_SCHEDULE_PCT};
+    static const ambit_schedule_strategy strategies[] = {AMBIT_SCHEDULE_MIXED,
+                                                         AMBIT_SCHEDULE_RANDOM, AMBIT_SCHEDULE_PCT};
     for (unsigned i = 0; i < 3; i++)
         for (uint64_t seed = 2; seed < 30; seed++) {
             ambit_schedule_result among, alone;
+            assert_int_equal(RUN(is_counted, &among, .schedules = seed, .strategy = strategies[i]),
+                             0);
             assert_int_equal(
-                RUN(is_counted, &among, .schedules = seed, .strategy = strategies[i]), 0);
-            assert_int_equal(
-                RUN(is_counted, &alone, .schedules = 1, .seed = seed, .strategy = strategies[i]), 0);
+                RUN(is_counted, &alone, .schedules = 1, .seed = seed, .strategy = strategies[i]),
+                0);
             assert_int_equal(among.trace_hash, alone.trace_hash);
         }
 }
@@ -198,7 +200,8 @@ static void the_bound_of_pct_is_printed(void **state) {
     assert_int_equal(
         RUN(is_counted, NULL, .strategy = AMBIT_SCHEDULE_PCT, .depth = 2, .schedules = 10), 0);
     /* 3 threads, 15 steps: 1/45; of ten 1 - (44/45)^10 */
-    check_says("PCT, 3 threads, 15 steps: a bug of depth 2 shows in a schedule with a probability of 0.022\n"
+    check_says("PCT, 3 threads, 15 steps: a bug of depth 2 shows in a schedule with a probability "
+               "of 0.022\n"
                "     or more, in 10 of them with 0.201 or more");
 }
 
