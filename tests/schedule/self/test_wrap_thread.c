@@ -79,7 +79,7 @@ static void a_handle_is_what_the_thread_itself_is_told(void **state) {
 }
 
 static void *looks_at_the_shared_handle(void *unused) {
-    check(pthread_equal(shared_handle, pthread_self()));
+    value = shared_handle != 0;
     return unused;
 }
 
@@ -157,7 +157,8 @@ static void joins_that_are_wrong_are_found(void **state) {
     assert_found(detaches_twice, AMBIT_SCHEDULE_MISUSE, "is detached", "pthread_detach");
     assert_found(joins_one_made_detached, AMBIT_SCHEDULE_MISUSE, "is detached");
     assert_found(two_join_it, AMBIT_SCHEDULE_MISUSE, "in joins_the_shared(), and");
-    assert_some_found(two_join_it, AMBIT_SCHEDULE_MISUSE, "is joining it");
+    assert_some_found(two_join_it, AMBIT_SCHEDULE_MISUSE, "is joining it",
+                      "in joins_the_shared(), and");
     assert_found(joins_nobody, AMBIT_SCHEDULE_MISUSE, "no such thread", "in joins_nobody()");
 }
 
@@ -329,10 +330,8 @@ static void unlocks_of_named(void *unused) {
     (void)unused;
     pthread_t thread = start(locks_named, NULL);
     ambit_schedule_yield();
-    if (pthread_mutex_trylock(&mutex) == EBUSY)
-        pthread_mutex_unlock(&mutex);
-    else
-        pthread_mutex_unlock(&mutex);
+    (void)pthread_mutex_trylock(&mutex); /* whoever has it now */
+    pthread_mutex_unlock(&mutex);
     finish(thread);
 }
 

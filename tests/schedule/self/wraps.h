@@ -56,13 +56,13 @@ static inline void found_as(const char *name, ambit_schedule_failure kind, const
 }
 
 /* One of the first schedules fails so, whatever the others do. */
-#define assert_some_found(scenario, kind, words)                                                   \
+#define assert_some_found(scenario, kind, words, ...)                                              \
     do {                                                                                           \
         for (uint64_t seed = 1; seed < 1000; seed++) {                                             \
             play(scenario, (ambit_schedule_options){.schedules = 1, .seed = seed});                \
             if (strstr(played.message, words)) break;                                              \
         }                                                                                          \
-        found_as(#scenario, kind, (const char *[]){words, NULL});                                  \
+        found_as(#scenario, kind, (const char *[]){words, __VA_ARGS__, NULL});                     \
     } while (0)
 
 /* Some schedule comes to where `check(!...)` fails. */
