@@ -197,7 +197,7 @@ static inline void litmus_add_operation(litmus_text *to, const litmus_operation 
 static inline litmus_text litmus_show(const litmus_program *program) {
     litmus_text made = {""};
     for (unsigned thread = 0; thread < program->threads; thread++) {
-        const char *between = thread ? " || " : "";
+        const char *between = thread ? " \u2225 " : ""; /* a bar would end the table's column */
         for (unsigned i = 0; i < program->count[thread]; i++) {
             const litmus_operation *operation = &program->operations[thread][i];
             if (operation->kind == 'F' && !operation->order) continue;
@@ -213,7 +213,8 @@ static inline litmus_text litmus_show_outcome(const litmus_program *program, uin
     for (unsigned i = 0; i < program->reads; i++, key >>= 4)
         litmus_add(&made, "%sr%u=%d", i ? " " : "", i, (int)(key & 15));
     for (unsigned i = 0; program->finals && i < LITMUS_PLACES; i++, key >>= 4)
-        if (i < 2 || key & 15) litmus_add(&made, " %c=%d", 'x' + (char)i, (int)(key & 15));
+        if (i < 2 || key & 15)
+            litmus_add(&made, "%s%c=%d", made.text[0] ? " " : "", 'x' + (char)i, (int)(key & 15));
     return made;
 }
 /* "10": the values, in the same order. */

@@ -217,11 +217,8 @@ static void other_strategies_agree(void **state) {
 
         outcomes = outcomes_of(&program);
         run_clean(&program, AMBIT_SCHEDULE_EXHAUSTIVE, 100000, 1, &outcomes, &result);
-        check(row->name, &program, &outcomes, result.complete ? C11_IN_PLACE : C11_ALLOWED << 8,
-              result.complete ? "exhaustive" : "exhaustive, not complete", result.schedules);
-        if (show_table)
-            printf("  %s, level %u: exhaustive %s after %" PRIu64 "\n", row->name, level,
-                   result.complete ? "complete" : "not complete", result.schedules);
+        assert_true(result.complete);
+        check(row->name, &program, &outcomes, C11_IN_PLACE, "exhaustive", result.schedules);
     }
 }
 
@@ -273,8 +270,14 @@ int main(void) {
     const char *wish = getenv("LITMUS");
     show_all = wish && !strcmp(wish, "all") ? wish : NULL;
     show_table = wish && !strcmp(wish, "table") ? wish : NULL;
-    if (show_table)
+    if (show_table) {
         printf("| program | orders | outcome | C11 | seen |\n| --- | --- | --- | --- | --- |\n");
+        for (unsigned i = 0; i < ROWS; i++) {
+            void *of = (void *)(uintptr_t)&rows[i];
+            weak_outcome_is_as_known(&of);
+        }
+        return 0;
+    }
     static const struct {
         const char *name;
         CMUnitTestFunction test;
