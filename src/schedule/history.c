@@ -379,6 +379,7 @@ uint64_t ambit__history_exchange(volatile void *address, unsigned size, ambit__r
     order = ambit__order(site, AMBIT__OP_EXCHANGE, order);
     ambit__operation operation = announce(AMBIT__OP_EXCHANGE, address, size, order, site);
     ambit__step(&operation);
+    touch(address, size, false, site);
     touch(address, size, true, site);
     location *at = location_at(address, size);
     unsigned place = choose_modified(at, order, NULL);
@@ -419,10 +420,11 @@ bool ambit__history_compare_exchange(volatile void *address, unsigned size, uint
     if (order != asked && failure_order > order) failure_order = AMBIT__RELAXED;
     ambit__operation operation = announce(AMBIT__OP_COMPARE_EXCHANGE, address, size, order, site);
     ambit__step(&operation);
+    touch(address, size, false, site);
     location *at = location_at(address, size);
     unsigned place;
     store *failure = choose_failure(at, *expected, order, failure_order, weak, &place);
-    touch(address, size, !failure, site);
+    if (!failure) touch(address, size, true, site);
     store *of = failure ? failure : store_at(at, place);
     note_read(of);
     learn(of, failure ? failure_order : order);

@@ -11,12 +11,12 @@
 typedef struct noted {
     const void *site;
     uint8_t kind, order; /* the strongest that was seen */
-    bool weakened;
 } noted;
 
-static bool asked; /* somebody is interested */
-static noted *sites;
-static uint32_t *site_count; /* shared, as the sites are */
+static bool asked;           /* somebody is interested */
+static noted *sites;         /* shared with children */
+static uint32_t *site_count; /* so is this */
+static bool weakened[SITES]; /* and this not: it is of one child */
 static int weakened_to;
 static ambit__mutant *list;
 
@@ -57,7 +57,7 @@ static int order_of_noted(const void *site, ambit__operation_kind kind, int orde
         here->order = (uint8_t)order;
         here->kind = (uint8_t)kind;
     }
-    return here->weakened ? weaker(kind, order, weakened_to) : order;
+    return weakened[here - sites] ? weaker(kind, order, weakened_to) : order;
 }
 
 int ambit__order(const void *site, ambit__operation_kind kind, int order) {
@@ -75,6 +75,9 @@ bool ambit__mutants_watch(void) {
         sites = memory;
         site_count = (uint32_t *)(void *)(sites + SITES);
     }
+    memset(sites, 0, SITES * sizeof *sites);
+    *site_count = 0;
+    ambit__mutants_weaken(NULL);
     asked = true;
     return true;
 }
@@ -164,12 +167,12 @@ unsigned ambit__mutants_list(const char *covers, bool halves, const ambit__mutan
     unsigned place_count = 0, count = 0;
     for (size_t i = 0; places && list && i < SITES; i++)
         if (listed(&sites[i], covers, places, place_count)) place_count++;
-    for (unsigned i = 0; i < place_count; i++) {
+    for (unsigned i = 0; list && i < place_count; i++) {
         list[count] = places[i];
         count += halves ? add_halves(&list[count]) : 1;
     }
     free(places);
-    if (count) qsort(list, count, sizeof *list, by_place);
+    if (list && count) qsort(list, count, sizeof *list, by_place);
     *mutants = list;
     return count;
 }
@@ -178,7 +181,7 @@ void ambit__mutants_weaken(const ambit__mutant *mutant) {
     if (!sites) return;
     for (size_t i = 0; i < SITES; i++)
         if (sites[i].site)
-            sites[i].weakened =
+            weakened[i] =
                 mutant && (sites[i].site == mutant->site || same_place(&sites[i], &mutant->place));
     weakened_to = mutant ? mutant->to : AMBIT__RELAXED;
     asked = mutant != NULL;
