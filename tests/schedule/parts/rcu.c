@@ -112,8 +112,7 @@ AMBIT_SCHEDULE_TEST(first_registrations_meet) {
 
 /* A thread that has found RCU running, and ends at once, is taken off the list of readers: it knows of the
  * hook that the starting thread has added. */
-AMBIT_SCHEDULE_TEST_WITH(first_registrations_end, .strategy = AMBIT_SCHEDULE_EXHAUSTIVE,
-                         .preemptions = 2, .schedules = 200000) {
+AMBIT_SCHEDULE_TEST_WITH(first_registrations_end, .strategy = AMBIT_SCHEDULE_PCT, .depth = 3) {
     ambit_schedule_thread other = ambit_schedule_spawn(register_thread, NULL);
     register_thread(NULL);
     ambit_schedule_join(other);

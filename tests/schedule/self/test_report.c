@@ -23,8 +23,12 @@ static struct {
 
 /* clang-format off */
 #line 100 "planted/bank.c"
-static __attribute__((noinline)) void take_mine(void) { pthread_mutex_lock(&mine.lock); }
-static __attribute__((noinline)) void take_yours(void) { pthread_mutex_lock(&yours.lock); }
+static __attribute__((noinline)) void take_mine(void) {
+    pthread_mutex_lock(&mine.lock);
+}
+static __attribute__((noinline)) void take_yours(void) {
+    pthread_mutex_lock(&yours.lock);
+}
 static void give(void *argument) {
     (void)argument;
     take_mine();
