@@ -274,6 +274,7 @@ uint32_t ambit__ordinal(const void *address);
 void ambit__objects_reset(void);
 void ambit__objects_keep(void);   /* after `before` */
 void ambit__objects_forget(void); /* another run begins */
+void ambit__atfork_forget(void);  /* wrap_thread_state.c: the same */
 /* This thread gives out all it did, or takes what was given. */
 void ambit__release_to(ambit__vector *released);
 void ambit__acquire_from(const ambit__vector *released);

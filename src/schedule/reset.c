@@ -31,6 +31,7 @@ void ambit__keep_all(void) {
 }
 
 void ambit__forget_all(void) {
+    ambit__atfork_forget();
     ambit__objects_forget();
     ambit__descriptors_forget();
     ambit__rcu_forget();
