@@ -322,7 +322,7 @@ static void stepped(const ambit__operation *operation) {
     if (step < repeated) {
         ambit__touch touch;
         ambit__touch_of(operation, &touch);
-        if (memcmp(&touch, &at->touch, sizeof touch) != 0) diverged("it does something else");
+        if (!ambit__touches_same(&touch, &at->touch)) diverged("it does something else");
     } else if (!bound) {
         place(step, operation);
     } else {
