@@ -61,9 +61,7 @@ static bool is_mutex(const ambit__operation *operation) {
 }
 
 void ambit__touch_of(const ambit__operation *operation, ambit__touch *touch) {
-    memset(touch, 0, sizeof *touch); /* all of it: they are compared by their bytes */
-    touch->low = 1;
-    touch->kind = (uint8_t)operation->kind;
+    *touch = (ambit__touch){.low = 1, .kind = (uint8_t)operation->kind};
     switch (operation->kind) {
     case AMBIT__OP_START:
     case AMBIT__OP_YIELD:

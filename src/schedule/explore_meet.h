@@ -25,6 +25,13 @@ static inline bool ambit__touches_meet(const ambit__touch *one, const ambit__tou
     return one->low <= other->high && other->low <= one->high && (one->writes || other->writes);
 }
 
+static inline bool ambit__touches_same(const ambit__touch *one, const ambit__touch *other) {
+    return one->low == other->low && one->high == other->high && one->kind == other->kind &&
+           one->writes == other->writes && one->everything == other->everything &&
+           one->exclusive == other->exclusive && one->thing_reads == other->thing_reads &&
+           one->thing_writes == other->thing_writes;
+}
+
 /* They meet, but wherever `taken` can be taken, `waiting` cannot: there is no other order of the two. */
 bool ambit__never_together(const ambit__touch *taken, const ambit__touch *waiting);
 

@@ -454,7 +454,7 @@ extern const ambit__strategy ambit__strategy_random, ambit__strategy_pct, ambit_
 
 /* random.c: their settings. */
 void ambit__pct_set(unsigned depth, uint64_t steps);
-/* explore.c */
+/* explore.c: begins anew. 0 or UINT_MAX: any number, and so by partial orders. */
 void ambit__explore_set(unsigned preemptions);
 /* follow.c: plays decisions as they were written down; beyond their end, or where one no longer fits, the
  * usual ones: the same thread, the newest store. */

@@ -97,6 +97,7 @@ static uint32_t turn_left;
 static uint32_t steps_of[AMBIT__THREADS];
 static uint8_t asked[AMBIT__THREADS][AMBIT__DECIDE_USER + 1]; /* in the step of each thread */
 static bool preempts;
+static size_t matter; /* so many decisions: those behind are usual, and need not be written */
 
 static void begin(uint64_t seed) {
     if (follows) ambit__strategy_follow.begin(seed);
@@ -107,6 +108,7 @@ static void begin(uint64_t seed) {
     memset(steps_of, 0, sizeof steps_of);
     memset(asked, 0, sizeof asked);
     preempts = false;
+    matter = 0;
 }
 
 static void next_turn(void) {
@@ -128,6 +130,8 @@ static unsigned planned(uint32_t enabled, unsigned current) {
 static unsigned pick(uint32_t enabled, unsigned current) {
     unsigned chosen =
         follows ? ambit__strategy_follow.pick(enabled, current) : planned(enabled, current);
+    if (chosen != (enabled >> current & 1 ? current : (unsigned)__builtin_ctz(enabled)))
+        matter = ambit__decision_count + 1;
     preempts = chosen != current && enabled >> current & 1 && !waits(current);
     return chosen;
 }
@@ -155,10 +159,11 @@ static unsigned decide(ambit__decision kind, unsigned count, unsigned usual) {
     if (follows)
         chosen = ambit__strategy_follow.decide(kind, count, usual);
     else if (kind == AMBIT__DECIDE_EARLY)
-        return decide_early();
+        chosen = decide_early();
     else
         chosen = planned_surprise(thread, kind, nth, usual);
     if (chosen >= count) chosen = usual;
+    if (chosen != usual) matter = ambit__decision_count + 1;
     if (chosen == usual || kind == AMBIT__DECIDE_EARLY) return chosen;
     taken_cost.sizes += chosen;
     add_surprise(&taken, (surprise){.thread = (uint8_t)thread,
@@ -218,7 +223,7 @@ static bool is_simpler(const cost *one, const cost *than) {
 static void keep_taken(void) {
     copy_plan(&best, &taken);
     best_cost = taken_cost;
-    best_count = ambit__decision_count;
+    best_count = matter;
     memcpy(best_decisions, ambit__decisions, best_count * sizeof *best_decisions);
 }
 
@@ -233,7 +238,7 @@ static bool try_it(void) {
     taken_cost.surprises += taken.surprise_count;
     taken_cost.turns = taken.turn_count;
     if (clean || !fails_the_same() || !is_simpler(&taken_cost, &best_cost)) return false;
-    if (ambit__decision_count > decisions_most) return false; /* there is no room for it */
+    if (matter > decisions_most) return false; /* there is no room for it */
     keep_taken();
     return true;
 }
@@ -360,7 +365,7 @@ static bool start(const ambit__written *decisions, size_t count) {
     follows = true;
     bool clean = ambit__play(&strategy_plan, 0, scenario.run, scenario.argument);
     follows = false;
-    if (clean || ambit__decision_count > decisions_most) return false;
+    if (clean || matter > decisions_most) return false;
     scenario.failure = ambit__found.failure;
     scenario.site = ambit__found.site;
     scenario.other_site = ambit__found.other_site;

@@ -219,6 +219,8 @@ static void the_surprise_that_matters_stays(void **state) {
         assert_int_equal(surprises_left(), 1);
         assert_int_equal(best_cost.preemptions, 0);
         assert_int_equal(world.step_count, 4 + 3);
+        /* It is the last: what follows is usual. */
+        assert_int_equal(decisions[decision_count - 1].kind, AMBIT__DECIDE_READ);
     }
 }
 
