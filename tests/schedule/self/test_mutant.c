@@ -7,17 +7,20 @@
 /* ---- Under test: only what is in this file is covered ---------------------------------------- */
 
 static int body;
-static atomic_int sent, received, tally;
+static atomic_int sent, tally;
 
+/* clang-format off */
 #line 100 "planted/covered.c"
 static void send_it(void *argument) {
     (void)argument;
     body = 42;
     atomic_store_explicit(&sent, 1, memory_order_release);
     atomic_fetch_add_explicit(&tally, 1, memory_order_seq_cst);
-    atomic_fetch_add_explicit(&received, 0, memory_order_relaxed);
+    atomic_fetch_add_explicit(&tally, 1, memory_order_relaxed);
 }
-static int take_it(void) { return atomic_load_explicit(&sent, memory_order_acquire); }
+static int take_it(void) {
+    return atomic_load_explicit(&sent, memory_order_acquire);
+}
 static atomic_int holders;
 static void let_go(void *argument) {
     int *last = argument;
@@ -25,8 +28,11 @@ static void let_go(void *argument) {
     if (atomic_fetch_sub_explicit(&holders, 1, memory_order_acq_rel) == 1) *last = 0;
 }
 #line 200 "planted/other.c"
-static void elsewhere(void) { atomic_store_explicit(&tally, 0, memory_order_release); }
-#line 38 "test_mutant.c"
+static void elsewhere(void) {
+    atomic_store_explicit(&tally, 0, memory_order_release);
+}
+#line 35 "test_mutant.c"
+/* clang-format on */
 
 AMBIT_SCHEDULE_COVERS("nowhere/at/all.c planted/covered.c")
 
@@ -89,6 +95,15 @@ static void relaxed_and_uncovered_places_are_left_alone(void **state) {
     assert_int_equal(call("--mutants --only=message_is_whole --mutant-schedules=50"), 1);
     check_says_not("other.c");
     check_says_not("covered.c:105");
+    check_says("of 3 orders");
+}
+
+AMBIT_SCHEDULE_TEST_WITH(nothing_covered, .schedules = 10) { elsewhere(); }
+static void no_order_at_all_is_told(void **state) {
+    (void)state;
+    assert_int_equal(call("--mutants --only=nothing_covered --mutant-schedules=50"), 0);
+    check_says("No memory order of the covered files was met");
+    check_says("0 of 0 orders");
 }
 
 static void a_mutant_run_prints_no_reports(void **state) {
@@ -145,6 +160,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(needed_orders_are_killed_and_others_survive),
         cmocka_unit_test(relaxed_and_uncovered_places_are_left_alone),
+        cmocka_unit_test(no_order_at_all_is_told),
         cmocka_unit_test(a_mutant_run_prints_no_reports),
         cmocka_unit_test(orders_are_back_afterwards),
         cmocka_unit_test(survivors_only_is_short),
