@@ -6,7 +6,7 @@
 
 /* What an operation is about. Things that are no memory have a bit each. */
 typedef struct ambit__touch {
-    uintptr_t low, high; /* in units of 8 bytes; none if low > high */
+    uintptr_t low, high; /* first and last byte; none if low > high */
     uint8_t kind;
     bool writes;         /* that memory */
     bool everything;     /* nobody knows what it is about */

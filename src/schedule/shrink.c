@@ -2,14 +2,15 @@
  *
  * A schedule is taken as turns (so many steps of a thread) and surprises (what was decided otherwise than
  * usual, by whom, at which of its steps), because a list of decisions has no meaning any more once one in the
- * middle is gone. Three kinds of change are tried, greedily, until none helps or enough was tried:
+ * middle is gone. Four kinds of change are tried, greedily, until none helps or enough was tried:
  *   1. One switch less from a thread that could go on: its next turn comes at once; or this turn joins
  *      the next one; or its turns are all that is left of it.
  *   2. Fewer surprises: all of them away, a half, a quarter, and so on down to each (Zeller and Hildebrandt,
  *      Simplifying and Isolating Failure-Inducing Input, 2002).
  *   3. Fewer steps: a turn away, or half of it, then one step less.
+ *   4. A smaller surprise: a store that is not as old.
  * A change stays if the schedule fails at the same places and is simpler: fewer such switches, else fewer
- * surprises, else fewer steps, else fewer turns. Nothing is random: the same comes out each time. */
+ * surprises, else fewer steps, else fewer turns, else smaller surprises. Nothing is random: the same comes out each time. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -40,7 +41,7 @@ typedef struct plan {
 typedef struct cost {
     size_t preemptions, surprises;
     uint64_t steps;
-    size_t turns;
+    size_t turns, sizes; /* sizes: of surprises */
 } cost;
 
 static plan best, tried, taken; /* `taken`: what became of `tried` as it was played */
@@ -158,12 +159,13 @@ static unsigned decide(ambit__decision kind, unsigned count, unsigned usual) {
     else
         chosen = planned_surprise(thread, kind, nth, usual);
     if (chosen >= count) chosen = usual;
-    if (chosen != usual && kind != AMBIT__DECIDE_EARLY)
-        add_surprise(&taken, (surprise){.thread = (uint8_t)thread,
-                                        .kind = (uint8_t)kind,
-                                        .nth = (uint8_t)nth,
-                                        .chosen = (uint8_t)chosen,
-                                        .step = steps_of[thread]});
+    if (chosen == usual || kind == AMBIT__DECIDE_EARLY) return chosen;
+    taken_cost.sizes += chosen;
+    add_surprise(&taken, (surprise){.thread = (uint8_t)thread,
+                                    .kind = (uint8_t)kind,
+                                    .nth = (uint8_t)nth,
+                                    .chosen = (uint8_t)chosen,
+                                    .step = steps_of[thread]});
     return chosen;
 }
 
@@ -209,7 +211,8 @@ static bool is_simpler(const cost *one, const cost *than) {
     if (one->preemptions != than->preemptions) return one->preemptions < than->preemptions;
     if (one->surprises != than->surprises) return one->surprises < than->surprises;
     if (one->steps != than->steps) return one->steps < than->steps;
-    return one->turns < than->turns;
+    if (one->turns != than->turns) return one->turns < than->turns;
+    return one->sizes < than->sizes;
 }
 
 static void keep_taken(void) {
@@ -332,6 +335,22 @@ static bool fewer_steps(void) {
     return helped;
 }
 
+/* ---- Smaller surprises ----------------------------------------------------------------------- */
+
+static bool smaller_surprises(void) {
+    bool helped = false;
+    for (size_t i = 0; i < best.surprise_count && !is_enough(); i++) {
+        copy_plan(&tried, &best);
+        for (unsigned chosen = 1; chosen < best.surprises[i].chosen; chosen++) {
+            tried.surprises[i].chosen = (uint8_t)chosen;
+            if (!try_it()) continue;
+            helped = true;
+            break;
+        }
+    }
+    return helped;
+}
+
 /* ---- All of it ------------------------------------------------------------------------------- */
 
 /* What the decisions do, as a plan. False: they do not fail. */
@@ -366,6 +385,7 @@ bool ambit__shrink(ambit_schedule_fn *run, void *argument, ambit__written *decis
         helped = fewer_switches();
         helped |= fewer_surprises();
         helped |= fewer_steps();
+        helped |= smaller_surprises();
     }
     ambit__follow_set(best_decisions, best_count);
     if (ambit__play(&ambit__strategy_follow, 0, run, argument) || !fails_the_same()) return true;

@@ -2,6 +2,7 @@
  * and all that is allowed is.
  *
  * LITMUS_PROGRAMS=n makes so many instead of the usual number, LITMUS_SEED=s others. */
+#define _GNU_SOURCE
 #include <setjmp.h>
 
 #include "c11.h"
@@ -9,7 +10,7 @@
 
 #include <cmocka.h>
 
-enum { PROGRAMS = 150, BATCH = 1000, AT_MOST = 200000 };
+enum { PROGRAMS = 100, BATCH = 1000, AT_MOST = 200000 };
 
 /* xorshift64*: Marsaglia 2003, Vigna 2016. */
 static uint64_t state;
@@ -73,8 +74,7 @@ static uint64_t number_from(const char *name, uint64_t usual) {
     return text ? strtoull(text, NULL, 0) : usual;
 }
 
-static void random_programs_show_what_c11_allows(void **unused) {
-    (void)unused;
+static void run_random_programs(void) {
     state = number_from("LITMUS_SEED", 1) * 0x9E3779B97F4A7C15ULL;
     uint64_t programs = number_from("LITMUS_PROGRAMS", PROGRAMS), all = 0, shown = 0;
     static litmus_outcomes outcomes;
@@ -94,6 +94,17 @@ static void random_programs_show_what_c11_allows(void **unused) {
     }
     print_message("%" PRIu64 " programs, %" PRIu64 " outcomes, %" PRIu64 " shown\n", programs, all,
                   shown);
+}
+
+static void random_programs_show_what_c11_allows(void **unused) {
+    (void)unused;
+    run_random_programs();
+}
+static void random_programs_show_what_cxx20_allows(void **unused) {
+    (void)unused;
+    litmus_cxx20 = true;
+    run_random_programs();
+    litmus_cxx20 = false;
 }
 
 static void exhaustion_shows_all_that_needs_no_late_store(void **unused) {
@@ -119,6 +130,7 @@ static void exhaustion_shows_all_that_needs_no_late_store(void **unused) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_programs_show_what_c11_allows),
+        cmocka_unit_test(random_programs_show_what_cxx20_allows),
         cmocka_unit_test(exhaustion_shows_all_that_needs_no_late_store),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
