@@ -7,7 +7,7 @@
 
 #include "ctxs.h"
 
-AMBIT_SCHEDULE_COVERS("ctx/cancel.c ctx/callback.c ctx/close.c")
+AMBIT_SCHEDULE_COVERS("ctx/cancel.c ctx/callback.c")
 
 /* The owner closes by a pointer of its own: close writes to it. */
 static ambit_ctx *ctx, *child;
@@ -381,20 +381,78 @@ AMBIT_SCHEDULE_TEST_WITH(one_that_runs_at_once_is_waited_for, .before = muster) 
 
 /* ---- Memory that comes again ----------------------------------------------------------------- */
 
-/* A context that was closed is another's: those who told it of its end have let go of it. */
+/* A context that was closed is another's: those who told it of its end have let go of it, and it stands
+ * in nobody's list. */
+static ambit_ctx *elsewhere;
 static void close_and_open(void) {
     end(child);
-    ambit_ctx *again = open_below(ambit_background());
+    ambit_ctx *again = open_below(elsewhere);
     ambit_schedule_assert(!ambit_ctx_err(again));
     ambit_schedule_assert(!ambit_ctx_on_cancel(again, &below, count, &ran_below));
+    ambit_schedule_assert(!ran_below);
     end(again);
     ambit_schedule_assert(ran_below == 1);
 }
 AMBIT_SCHEDULE_TEST_WITH(what_is_closed_is_let_go_of, .before = muster) {
     open_two();
+    elsewhere = open_below(ambit_background());
     ambit_schedule_assert(!ambit_ctx_on_cancel(child, &below, count, &ran));
     ambit_ctx_off_cancel(child, &below);
     ambit_schedule_thread other = start(1, close_and_open);
+    ambit_ctx_cancel(ctx, NULL);
+    ambit_schedule_join(other);
+    end(ctx);
+    end(elsewhere);
+}
+
+/* It is closed while it is armed from below, and linked after that: then the parent's end may come to it
+ * when its owner is gone, and the last one who keeps it has to know. */
+static ambit_ctx *grandchild;
+static void reuse_both(void) {
+    end(grandchild); /* and with it the child */
+    for (int i = 0; i < 2; i++) {
+        below = (ambit_cancel){0};
+        ambit_ctx *again = open_below(elsewhere);
+        ambit_schedule_assert(!ambit_ctx_on_cancel(again, &below, count, &ran_below));
+        ambit_schedule_assert(!ran_below);
+        (void)ambit_ctx_off_cancel(again, &below);
+    }
+}
+static void open_three(void) {
+    open_two();
+    grandchild = open_below(child);
+    elsewhere = open_below(ambit_background());
+}
+
+static void arm_and_be_the_last(void) {
+    ambit_status status = ambit_ctx_on_cancel(grandchild, &below, count, &ran_below);
+    if (status) ambit_schedule_assert(ran_below == 1);
+    if (!status) (void)ambit_ctx_off_cancel(grandchild, &below);
+    ran_below = 0;
+    reuse_both();
+}
+AMBIT_SCHEDULE_TEST_WITH(armed_from_below_after_its_close, .before = muster) {
+    open_three();
+    ambit_schedule_thread other = start(1, arm_and_be_the_last);
+    while (!ambit__load_relaxed(&grandchild->armed)) ambit_schedule_yield();
+    end(child);
+    ambit_ctx_cancel(ctx, NULL);
+    ambit_schedule_join(other);
+    end(ctx);
+}
+
+/* The same from where it has just been linked, and what stands below it can't be armed for want of
+ * memory: so nobody comes to it again before it goes. */
+static void undo_and_be_the_last(void) {
+    ambit__ctx_disarm_if_ended(child);
+    reuse_both();
+}
+AMBIT_SCHEDULE_TEST_WITH(armed_from_below_but_not_further, .before = muster) {
+    bool fresh;
+    open_three();
+    end(child);
+    ambit_schedule_assert(!ambit__ctx_arm_unchecked(child, &fresh) && fresh);
+    ambit_schedule_thread other = start(1, undo_and_be_the_last);
     ambit_ctx_cancel(ctx, NULL);
     ambit_schedule_join(other);
     end(ctx);
