@@ -92,9 +92,11 @@ typedef struct ambit_schedule_options {
     uint64_t steps;       /* a schedule that takes more is a livelock; usually 20,000 */
     int64_t early_ns;     /* timers that are due within may fire now; usually 1 ms */
     bool strong_memory;   /* sequential consistency only */
-    bool no_leaks;        /* do not look for them */
-    bool no_spurious;     /* no wake-ups without a reason, no weak exchanges that fail without */
-    bool quiet;           /* print nothing */
+    bool
+        cxx20_release_sequences; /* they do not go on with plain stores, as in C++20, unlike in C11 */
+    bool no_leaks;               /* do not look for them */
+    bool no_spurious; /* no wake-ups without a reason, no weak exchanges that fail without */
+    bool quiet;       /* print nothing */
     ambit_schedule_result *result; /* NULL: nobody asks */
 } ambit_schedule_options;
 
@@ -154,7 +156,8 @@ typedef struct ambit__schedule_test {
 } ambit__schedule_test;
 void ambit__schedule_register(ambit__schedule_test *test);
 
-/* Which files the program tests: parts of their paths, spaces between. Its --mutants weakens the memory
+/* What the program tests: parts of the paths of files, or such a part, a colon and the name of a function
+ * in it; spaces between. Its --mutants weakens the memory
  * orders of those files one at a time, each of which must make a test fail. */
 #define AMBIT_SCHEDULE_COVERS(paths)                                                               \
     __attribute__((constructor)) static void ambit__schedule_covers_files(void) {                  \

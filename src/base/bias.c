@@ -10,12 +10,11 @@ void ambit__bias_init(ambit__bias *bias) {
 
 AMBIT__UNCHECKED void ambit__bias_lock_visitor(ambit__bias *bias) {
     ambit__spin_lock(&bias->lock); /* V1 */
-    if (!ambit__load_relaxed(&bias->visited)) {
-        ambit__store_relaxed(&bias->visited, YES); /* V2 */
-        ambit__heavy_barrier();
-    }
-    /* V3; acquire pairs with the release at O3. Also when it was visited before: the owner may be
-     * at O1 on its way to `lock`, or have been inside since before that visit's barrier. */
+    /* Visited before: that visitor has waited, and since then the owner takes `lock` as well. */
+    if (ambit__load_relaxed(&bias->visited)) return;
+    ambit__store_relaxed(&bias->visited, YES); /* V2 */
+    ambit__heavy_barrier();
+    /* V3; acquire pairs with the release at O3. */
     for (unsigned attempt = 0; ambit__load_acquire(&bias->inside);) ambit__backoff(attempt++);
 }
 

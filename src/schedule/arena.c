@@ -239,11 +239,13 @@ static void reach(uintptr_t value, void *unused) {
 }
 
 /* The roots are what was touched outside of the heap or in kept blocks: of other memory, what stands there
- * was there before any of these blocks. */
+ * was there before any of these blocks. And what the first thread keeps by pthread_setspecific(), as the
+ * main thread of a program does to its end; what another leaves there is lost with it. */
 bool ambit__arena_find_leak(const void **site, size_t *bytes, unsigned *lost) {
     if (!live) return false;
     to_scan = NO_BLOCK;
     ambit__shadow_each_root(reach, NULL);
+    for (unsigned i = 0; i < AMBIT__KEYS; i++) reach((uintptr_t)ambit__threads[0].keys[i], NULL);
     while (to_scan != NO_BLOCK) {
         const ambit__block *block = &blocks[to_scan];
         to_scan = block->next;

@@ -15,6 +15,7 @@
 
 #define STACK_BYTES (256 * 1024) /* failing formats text */
 #define NEAR_THE_END 65536       /* of a stack that is full */
+#define FIRST_PAGE 4096          /* nothing is there */
 
 static const struct {
     int number;
@@ -30,12 +31,16 @@ static struct sigaction before[CAUGHT];
 static stack_t stack_before;
 static void *stack_memory;
 
+/* A call of a pointer to nowhere is where it was called from. */
 static const void *place_of(const void *context) {
     const ucontext_t *at = context;
 #if defined(__x86_64__)
-    return (const void *)at->uc_mcontext.gregs[REG_RIP];
+    const greg_t *registers = at->uc_mcontext.gregs;
+    if (registers[REG_RIP] < FIRST_PAGE) return *(const void **)registers[REG_RSP];
+    /* One past it, as all sites are: return addresses. */
+    return (const char *)registers[REG_RIP] + 1;
 #elif defined(__aarch64__)
-    return (const void *)at->uc_mcontext.pc;
+    return (const char *)at->uc_mcontext.pc + 1;
 #else
     (void)at;
     return NULL;
@@ -58,8 +63,7 @@ static void crashed(int number, siginfo_t *info, void *context) {
     const char *name = "a signal";
     for (unsigned i = 0; i < CAUGHT; i++)
         if (caught[i].number == number) name = caught[i].name;
-    /* One past it, as all sites are: return addresses. */
-    const void *site = (const char *)place_of(context) + 1;
+    const void *site = place_of(context);
     if (number == SIGABRT) ambit__fail(AMBIT_SCHEDULE_ASSERTION, site, NULL, "aborted: SIGABRT");
     if (number == SIGFPE || number == SIGILL)
         ambit__fail(AMBIT_SCHEDULE_ASSERTION, site, NULL, "crashed: %s", name);

@@ -22,6 +22,7 @@
  *   - A thread that spins is not there while others can run; its rounds that see nothing new are one.
  *   - A weak exchange does not fail for nothing twice in a row in a thread, nor do more waits end for
  *     nothing in a schedule than step.c allows.
+ *   - Stores stand in modification order as they are executed (inside.h: ambit__stores_are_placed).
  *   - Time: timers that are due soon may come at any step, others when all wait; see explore_meet.c. */
 #include <limits.h>
 #include <stdio.h>
@@ -398,7 +399,6 @@ static bool finish(void) {
 }
 
 const ambit__strategy ambit__strategy_explore = {.name = "exhaustive",
-
                                                  .begin = begin,
                                                  .pick = pick,
                                                  .decide = decide,

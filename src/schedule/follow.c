@@ -22,7 +22,7 @@ static const char letters[] = {
 
 static ambit__written *written;
 static size_t written_count, written_room;
-static size_t next;
+static size_t position;
 
 void ambit__follow_set(const ambit__written *decisions, size_t count) {
     if (count > written_room) {
@@ -37,34 +37,34 @@ void ambit__follow_set(const ambit__written *decisions, size_t count) {
     }
     if (count) memcpy(written, decisions, count * sizeof *written);
     written_count = count;
-    next = 0;
+    position = 0;
 }
 
-static void begin(uint64_t seed) {
+static void follow_begin(uint64_t seed) {
     (void)seed;
-    next = 0;
+    position = 0;
 }
 
-static unsigned pick(uint32_t enabled, unsigned current) {
-    while (next < written_count && written[next].kind != AMBIT__DECIDE_THREAD) next++;
-    if (next < written_count) {
-        unsigned chosen = written[next++].chosen;
+static unsigned follow_pick(uint32_t enabled, unsigned current) {
+    while (position < written_count && written[position].kind != AMBIT__DECIDE_THREAD) position++;
+    if (position < written_count) {
+        unsigned chosen = written[position++].chosen;
         if (chosen < AMBIT__THREADS && enabled >> chosen & 1) return chosen;
     }
     return enabled >> current & 1 ? current : (unsigned)__builtin_ctz(enabled);
 }
 
-static unsigned decide(ambit__decision kind, unsigned count, unsigned usual) {
-    for (size_t i = next; i < written_count && written[i].kind != AMBIT__DECIDE_THREAD; i++) {
+static unsigned follow_decide(ambit__decision kind, unsigned count, unsigned usual) {
+    for (size_t i = position; i < written_count && written[i].kind != AMBIT__DECIDE_THREAD; i++) {
         if (written[i].kind != kind) continue;
-        next = i + 1;
+        position = i + 1;
         return written[i].chosen < count ? written[i].chosen : usual;
     }
     return usual;
 }
 
 const ambit__strategy ambit__strategy_follow = {
-    .name = "follow", .begin = begin, .pick = pick, .decide = decide};
+    .name = "follow", .begin = follow_begin, .pick = follow_pick, .decide = follow_decide};
 
 /* ---- As text --------------------------------------------------------------------------------- */
 

@@ -15,7 +15,8 @@
  * by it. The order of SC operations is that of execution. The light barrier (a signal fence) and the
  * heavy one (membarrier(2)) do the same between the two kinds only: P1202R5's asymmetric fences.
  *
- * RELEASE SEQUENCES are C11's: read-modify-writes by anyone, and stores by the thread that began it.
+ * RELEASE SEQUENCES are C11's: read-modify-writes by anyone, and stores by the thread that began it. The
+ * latter are no part of them in C++20 (P0982R1), by an option.
  *
  * NOT SHOWN: a load that sees a store that is executed later (load buffering); stores older than the last
  * STORES of an object; objects of 16 bytes, of which the newest is seen always.
@@ -265,7 +266,8 @@ static void put(location *at, uint64_t value, int order) {
     bool last = place == at->count;
     store *new = make_room(at, &place);
     fill(new, value, order);
-    if (before.head == ambit__self->index && new->head == AMBIT__THREADS) {
+    if (before.head == ambit__self->index && new->head == AMBIT__THREADS &&
+        !ambit__options->cxx20_release_sequences) {
         new->continues = true;
         new->head = before.head;
         new->head_released = before.head_released;
@@ -377,6 +379,7 @@ uint64_t ambit__history_exchange(volatile void *address, unsigned size, ambit__r
     order = ambit__order(site, AMBIT__OP_EXCHANGE, order);
     ambit__operation operation = announce(AMBIT__OP_EXCHANGE, address, size, order, site);
     ambit__step(&operation);
+    touch(address, size, false, site);
     touch(address, size, true, site);
     location *at = location_at(address, size);
     unsigned place = choose_modified(at, order, NULL);
@@ -417,10 +420,11 @@ bool ambit__history_compare_exchange(volatile void *address, unsigned size, uint
     if (order != asked && failure_order > order) failure_order = AMBIT__RELAXED;
     ambit__operation operation = announce(AMBIT__OP_COMPARE_EXCHANGE, address, size, order, site);
     ambit__step(&operation);
+    touch(address, size, false, site);
     location *at = location_at(address, size);
     unsigned place;
     store *failure = choose_failure(at, *expected, order, failure_order, weak, &place);
-    touch(address, size, !failure, site);
+    if (!failure) touch(address, size, true, site);
     store *of = failure ? failure : store_at(at, place);
     note_read(of);
     learn(of, failure ? failure_order : order);

@@ -27,7 +27,7 @@
 int __real_pthread_create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 long __real_syscall(long number, ...);
 
-typedef struct host {
+typedef struct sleeper {
     void *stack_pointer; /* borrowed: where it goes on */
     uintptr_t thread_pointer;
     char *top; /* below the frames of the sleeping thread */
@@ -36,16 +36,16 @@ typedef struct host {
     _Atomic(uint32_t) gate; /* 1: it may go on */
     bool begins;            /* from the top, whatever it was doing */
     void *home[5];          /* __builtin_setjmp() */
-} host;
+} sleeper;
 
-static host hosts[AMBIT__THREADS + 1];
+static sleeper hosts[AMBIT__THREADS + 1];
 static unsigned host_count;
 static bool borrowing;
 static unsigned running = RUNNER;
 
 /* ---- Sleeping -------------------------------------------------------------------------------- */
 
-static void gate_wait(host *host) {
+static void gate_wait(sleeper *host) {
     uint32_t open = 1;
     while (!__atomic_compare_exchange_n((uint32_t *)&host->gate, &open, 0, false, __ATOMIC_ACQUIRE,
                                         __ATOMIC_RELAXED)) {
@@ -55,7 +55,7 @@ static void gate_wait(host *host) {
     }
 }
 
-static void gate_open(host *host) {
+static void gate_open(sleeper *host) {
     __atomic_store_n((uint32_t *)&host->gate, 1, __ATOMIC_RELEASE);
     (void)__real_syscall(SYS_futex, &host->gate, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, NULL, NULL, 0);
 }
@@ -98,7 +98,7 @@ static uintptr_t thread_pointer(void) {
 static bool can_borrow(void) { return getauxval(AT_HWCAP2) & 2; }
 
 /* So that the swap's return goes to `entry`, which finds the stack aligned as after a call. */
-static void prepare_stack(host *host, void (*entry)(void)) {
+static void prepare_stack(sleeper *host, void (*entry)(void)) {
     void **top = (void **)(void *)host->top;
     *--top = NULL; /* whom `entry` would return to */
     *(void (**)(void))(void *)--top = entry;
@@ -108,7 +108,7 @@ static void prepare_stack(host *host, void (*entry)(void)) {
 #else
 static uintptr_t thread_pointer(void) { return 0; }
 static bool can_borrow(void) { return false; }
-static void prepare_stack(host *host, void (*entry)(void)) { (void)host, (void)entry; }
+static void prepare_stack(sleeper *host, void (*entry)(void)) { (void)host, (void)entry; }
 static void ambit__host_swap(void **save, void *stack_pointer, uintptr_t pointer) {
     (void)save, (void)stack_pointer, (void)pointer;
 }
@@ -128,7 +128,7 @@ static void go(unsigned from, unsigned to) {
 
 /* ---- The threads ----------------------------------------------------------------------------- */
 
-static void note_bounds(host *host) {
+static void note_bounds(sleeper *host) {
     pthread_attr_t attributes;
     void *low = NULL;
     size_t bytes = 0;
@@ -141,7 +141,7 @@ static void note_bounds(host *host) {
 }
 
 static void *sleep_for_ever(void *given) {
-    host *self = given;
+    sleeper *self = given;
     char *here = __builtin_frame_address(0);
     note_bounds(self);
     self->high = (uintptr_t)here; /* above are the C library's frames, and thread-local memory */
@@ -155,6 +155,7 @@ static void *sleep_for_ever(void *given) {
         self->entry();
     }
     for (;;) (void)__real_syscall(SYS_pause);
+    return NULL;
 }
 
 bool ambit__host_prepare(unsigned count) {
@@ -180,7 +181,7 @@ bool ambit__host_prepare(unsigned count) {
 }
 
 void ambit__host_begin(unsigned index, void (*entry)(void)) {
-    host *host = &hosts[index];
+    sleeper *host = &hosts[index];
     host->entry = entry;
     if (borrowing)
         prepare_stack(host, entry);

@@ -115,6 +115,7 @@ typedef struct ambit__operation {
     bool holder_known; /* waits for a lock: then all waiting is a dead lock, else a lost wake-up */
     uint8_t holder;    /* if so, its thread's index */
     const void *holder_site; /* where that one took it; NULL if that is not known */
+    bool holder_ended; /* that thread has ended with it */
     bool spurious;     /* may be taken for no reason, as if ready */
 } ambit__operation;
 

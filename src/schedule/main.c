@@ -317,7 +317,7 @@ int ambit_schedule_main(int argc, char **argv) {
         return 2;
     }
     if (!each_only_means_something(&command)) return 2;
-    const ambit__schedule_test **tests = calloc(test_count, sizeof *tests);
+    const ambit__schedule_test **tests = calloc(test_count, sizeof(void *));
     unsigned count = 0;
     if (!tests) return 1;
     for (ambit__schedule_test *test = first_test; test; test = test->next)

@@ -11,12 +11,12 @@
 typedef struct noted {
     const void *site;
     uint8_t kind, order; /* the strongest that was seen */
-    bool weakened;
 } noted;
 
-static bool asked; /* somebody is interested */
-static noted *sites;
-static uint32_t *site_count; /* shared, as the sites are */
+static bool asked;           /* somebody is interested */
+static noted *sites;         /* shared with children */
+static uint32_t *site_count; /* so is this */
+static bool weakened[SITES]; /* and this not: it is of one child */
 static int weakened_to;
 static ambit__mutant *list;
 
@@ -57,7 +57,7 @@ static int order_of_noted(const void *site, ambit__operation_kind kind, int orde
         here->order = (uint8_t)order;
         here->kind = (uint8_t)kind;
     }
-    return here->weakened ? weaker(kind, order, weakened_to) : order;
+    return weakened[here - sites] ? weaker(kind, order, weakened_to) : order;
 }
 
 int ambit__order(const void *site, ambit__operation_kind kind, int order) {
@@ -75,16 +75,29 @@ bool ambit__mutants_watch(void) {
         sites = memory;
         site_count = (uint32_t *)(void *)(sites + SITES);
     }
+    memset(sites, 0, SITES * sizeof *sites);
+    *site_count = 0;
+    ambit__mutants_weaken(NULL);
     asked = true;
     return true;
 }
 
-static bool is_covered(const char *file, const char *covers) {
+static bool has(const char *text, const char *part, size_t length) {
+    for (const char *at = text; strlen(at) >= length; at++)
+        if (strncmp(at, part, length) == 0) return true;
+    return false;
+}
+
+/* By a part of its file's path, or that, a colon, and its function. */
+static bool is_covered(const ambit__place *place, const char *covers) {
     if (!covers || !covers[strspn(covers, " ")]) return true;
-    while (file && *(covers += strspn(covers, " "))) {
-        size_t length = strcspn(covers, " ");
-        for (const char *at = file; strlen(at) >= length; at++)
-            if (strncmp(at, covers, length) == 0) return true;
+    while (place->file && *(covers += strspn(covers, " "))) {
+        size_t length = strcspn(covers, " "), path = strcspn(covers, " :");
+        bool found = has(place->file, covers, path);
+        if (found && path < length)
+            found = place->function && strlen(place->function) == length - path - 1 &&
+                    strncmp(place->function, covers + path + 1, length - path - 1) == 0;
+        if (found) return true;
         covers += length;
     }
     return false;
@@ -131,7 +144,7 @@ static ambit__mutant *listed(const noted *here, const char *covers, ambit__mutan
     const ambit__place *place;
     if (!here->site || here->order == AMBIT__RELAXED) return NULL;
     (void)ambit__places(here->site, &place);
-    if (!is_covered(place->file, covers)) return NULL;
+    if (!is_covered(place, covers)) return NULL;
     for (unsigned i = 0; i < count; i++) {
         if (!same_place(here, &found[i].place)) continue;
         if (here->order > found[i].from) found[i].from = here->order;
@@ -154,12 +167,12 @@ unsigned ambit__mutants_list(const char *covers, bool halves, const ambit__mutan
     unsigned place_count = 0, count = 0;
     for (size_t i = 0; places && list && i < SITES; i++)
         if (listed(&sites[i], covers, places, place_count)) place_count++;
-    for (unsigned i = 0; i < place_count; i++) {
+    for (unsigned i = 0; list && i < place_count; i++) {
         list[count] = places[i];
         count += halves ? add_halves(&list[count]) : 1;
     }
     free(places);
-    if (count) qsort(list, count, sizeof *list, by_place);
+    if (list && count) qsort(list, count, sizeof *list, by_place);
     *mutants = list;
     return count;
 }
@@ -168,7 +181,7 @@ void ambit__mutants_weaken(const ambit__mutant *mutant) {
     if (!sites) return;
     for (size_t i = 0; i < SITES; i++)
         if (sites[i].site)
-            sites[i].weakened =
+            weakened[i] =
                 mutant && (sites[i].site == mutant->site || same_place(&sites[i], &mutant->place));
     weakened_to = mutant ? mutant->to : AMBIT__RELAXED;
     asked = mutant != NULL;

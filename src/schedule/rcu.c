@@ -32,7 +32,7 @@ typedef struct grace {
 
 typedef struct call {
     grace grace;
-    ambit__rcu_work work;
+    ambit__model_work work;
     const void *site;
 } call;
 
@@ -53,11 +53,11 @@ static call queues[AMBIT__RCU_FLAVOURS][CALLS];
 /* Of thread 0, which `before` ran on. */
 static bool kept_registered[AMBIT__RCU_FLAVOURS];
 
-static call *call_at(ambit__rcu_flavour flavour, uint64_t number) {
+static call *call_at(ambit__model_flavour flavour, uint64_t number) {
     return &queues[flavour][number % CALLS];
 }
 
-static reader *self_in(ambit__rcu_flavour flavour) {
+static reader *self_in(ambit__model_flavour flavour) {
     return &models[flavour].readers[ambit__self->index];
 }
 
@@ -76,7 +76,7 @@ void ambit__rcu_keep(void) {
 
 void ambit__rcu_forget(void) { memset(kept_registered, 0, sizeof kept_registered); }
 
-static void step(ambit__rcu_flavour flavour, const char *name, bool writes, const void *site) {
+static void step(ambit__model_flavour flavour, const char *name, bool writes, const void *site) {
     ambit__operation operation = {.kind = AMBIT__OP_GRACE,
                                   .name = name,
                                   .address = &models[flavour],
@@ -92,7 +92,7 @@ static void misuse(const void *site, const void *other_site, const char *what) {
 
 /* ---- Sections -------------------------------------------------------------------------------- */
 
-static void open_section(ambit__rcu_flavour flavour, const void *site) {
+static void open_section(ambit__model_flavour flavour, const void *site) {
     reader *self = self_in(flavour);
     self->nesting = 1;
     self->site = site;
@@ -108,7 +108,7 @@ static void leave_grace(grace *of) {
     ambit__vector_join(&of->order, &ambit__self->happens);
 }
 
-static void close_section(ambit__rcu_flavour flavour) {
+static void close_section(ambit__model_flavour flavour) {
     model *of = &models[flavour];
     self_in(flavour)->nesting = 0;
     ambit__self->rcu_nesting--;
@@ -118,7 +118,7 @@ static void close_section(ambit__rcu_flavour flavour) {
     ambit__release_to(&of->ended);
 }
 
-static void begin_grace(ambit__rcu_flavour flavour, grace *new) {
+static void begin_grace(ambit__model_flavour flavour, grace *new) {
     model *of = &models[flavour];
     *new = (grace){.order = of->ended};
     for (unsigned i = 0; i < AMBIT__THREADS; i++)
@@ -131,7 +131,7 @@ static bool has_ended(void *argument) { return ((const grace *)argument)->reader
 
 /* ---- Readers --------------------------------------------------------------------------------- */
 
-void ambit__rcu_register(ambit__rcu_flavour flavour, const void *site) {
+void ambit__model_register(ambit__model_flavour flavour, const void *site) {
     reader *self = self_in(flavour);
     if (flavour == AMBIT__RCU_BP) return;
     if (self->registered)
@@ -142,7 +142,7 @@ void ambit__rcu_register(ambit__rcu_flavour flavour, const void *site) {
     if (flavour == AMBIT__RCU_QSBR) open_section(flavour, site);
 }
 
-void ambit__rcu_unregister(ambit__rcu_flavour flavour, const void *site) {
+void ambit__model_unregister(ambit__model_flavour flavour, const void *site) {
     reader *self = self_in(flavour);
     if (flavour == AMBIT__RCU_BP) return;
     if (!self->registered)
@@ -155,7 +155,7 @@ void ambit__rcu_unregister(ambit__rcu_flavour flavour, const void *site) {
     ambit__self->rcu_registered = false;
 }
 
-void ambit__rcu_read_lock_at(ambit__rcu_flavour flavour, const void *site) {
+void ambit__model_read_lock(ambit__model_flavour flavour, const void *site) {
     reader *self = self_in(flavour);
     if (flavour != AMBIT__RCU_BP && !self->registered)
         misuse(site, NULL, "rcu_read_lock() by a thread that is not registered");
@@ -171,7 +171,7 @@ void ambit__rcu_read_lock_at(ambit__rcu_flavour flavour, const void *site) {
     open_section(flavour, site);
 }
 
-void ambit__rcu_read_unlock_at(ambit__rcu_flavour flavour, const void *site) {
+void ambit__model_read_unlock(ambit__model_flavour flavour, const void *site) {
     reader *self = self_in(flavour);
     if (flavour == AMBIT__RCU_QSBR) return;
     if (!self->nesting) misuse(site, NULL, "rcu_read_unlock() outside of a read section");
@@ -183,10 +183,10 @@ void ambit__rcu_read_unlock_at(ambit__rcu_flavour flavour, const void *site) {
     close_section(flavour);
 }
 
-bool ambit__rcu_is_inside(ambit__rcu_flavour flavour) { return self_in(flavour)->nesting != 0; }
+bool ambit__model_is_inside(ambit__model_flavour flavour) { return self_in(flavour)->nesting != 0; }
 
 /* The other flavours have functions of these names that do nothing. */
-void ambit__rcu_quiescent(ambit__rcu_flavour flavour, const void *site) {
+void ambit__model_quiescent(ambit__model_flavour flavour, const void *site) {
     if (!self_in(flavour)->nesting)
         misuse(site, NULL, "rcu_quiescent_state() by a thread that is not online");
     step(flavour, "rcu_quiescent_state", false, site);
@@ -194,7 +194,7 @@ void ambit__rcu_quiescent(ambit__rcu_flavour flavour, const void *site) {
     open_section(flavour, site);
 }
 
-void ambit__rcu_online(ambit__rcu_flavour flavour, bool online, const void *site) {
+void ambit__model_online(ambit__model_flavour flavour, bool online, const void *site) {
     reader *self = self_in(flavour);
     if (!self->registered)
         misuse(site, NULL, "rcu_thread_online() or offline() by a thread that is not registered");
@@ -206,7 +206,7 @@ void ambit__rcu_online(ambit__rcu_flavour flavour, bool online, const void *site
         close_section(flavour);
 }
 
-static void expect_outside(ambit__rcu_flavour flavour, const char *name, const void *site) {
+static void expect_outside(ambit__model_flavour flavour, const char *name, const void *site) {
     const reader *self = self_in(flavour);
     if (flavour == AMBIT__RCU_QSBR || !self->nesting) return;
     ambit__fail(AMBIT_SCHEDULE_MISUSE, site, self->site,
@@ -215,7 +215,7 @@ static void expect_outside(ambit__rcu_flavour flavour, const char *name, const v
 
 /* ---- Writers --------------------------------------------------------------------------------- */
 
-void ambit__rcu_synchronize_at(ambit__rcu_flavour flavour, const void *site) {
+void ambit__model_synchronize(ambit__model_flavour flavour, const void *site) {
     expect_outside(flavour, "synchronize_rcu", site);
     /* A QSBR thread is offline while it waits. */
     bool online = self_in(flavour)->nesting != 0;
@@ -243,15 +243,15 @@ void ambit__rcu_synchronize_at(ambit__rcu_flavour flavour, const void *site) {
 
 static bool may_call_back(void *argument) {
     const model *of = argument;
-    ambit__rcu_flavour flavour = (ambit__rcu_flavour)(of - models);
+    ambit__model_flavour flavour = (ambit__model_flavour)(of - models);
     return of->done < of->called && has_ended(&call_at(flavour, of->done)->grace);
 }
 
-static void call_back(ambit__rcu_flavour flavour, const call *next) {
+static void call_back(ambit__model_flavour flavour, const call *next) {
     model *of = &models[flavour];
     ambit__acquire_from(&next->grace.order);
     /* liburcu reads the head here: it must still be there. */
-    const ambit__rcu_work *work = &next->work;
+    const ambit__model_work *work = &next->work;
     if (work->head)
         ambit__shadow_access((uintptr_t)work->head, work->head_bytes, false, false, next->site);
     of->in_callback = true;
@@ -271,7 +271,7 @@ static void call_back(ambit__rcu_flavour flavour, const call *next) {
 
 static void *run_worker(void *argument) {
     model *of = argument;
-    ambit__rcu_flavour flavour = (ambit__rcu_flavour)(of - models);
+    ambit__model_flavour flavour = (ambit__model_flavour)(of - models);
     self_in(flavour)->registered = true;
     for (;;) {
         ambit__operation wait = {.kind = AMBIT__OP_GRACE,
@@ -293,7 +293,7 @@ static void *run_worker(void *argument) {
     return NULL;
 }
 
-static void need_worker(ambit__rcu_flavour flavour, const void *site) {
+static void need_worker(ambit__model_flavour flavour, const void *site) {
     model *of = &models[flavour];
     if (of->worker) return;
     /* Before the step that making it takes, so that another caller does not make a second one. */
@@ -302,7 +302,7 @@ static void need_worker(ambit__rcu_flavour flavour, const void *site) {
     of->worker->daemon = true;
 }
 
-static void expect_not_lent(ambit__rcu_flavour flavour, const void *head, const void *site) {
+static void expect_not_lent(ambit__model_flavour flavour, const void *head, const void *site) {
     const model *of = &models[flavour];
     for (uint64_t i = of->done + of->in_callback; i < of->called; i++) {
         const call *other = call_at(flavour, i);
@@ -311,7 +311,8 @@ static void expect_not_lent(ambit__rcu_flavour flavour, const void *head, const 
     }
 }
 
-void ambit__rcu_call_at(ambit__rcu_flavour flavour, const ambit__rcu_work *work, const void *site) {
+void ambit__model_call(ambit__model_flavour flavour, const ambit__model_work *work,
+                       const void *site) {
     model *of = &models[flavour];
     if (work->head && flavour != AMBIT__RCU_BP && !self_in(flavour)->registered)
         misuse(site, NULL, "call_rcu() by a thread that is not registered");
@@ -341,7 +342,7 @@ static bool all_done(void *argument) {
     return self->of->done >= self->calls;
 }
 
-void ambit__rcu_barrier_at(ambit__rcu_flavour flavour, const char *name, const void *site) {
+void ambit__model_barrier(ambit__model_flavour flavour, const char *name, const void *site) {
     model *of = &models[flavour];
     expect_outside(flavour, name, site);
     if (of->in_callback && of->worker == ambit__self)
@@ -365,12 +366,12 @@ void ambit__rcu_barrier_at(ambit__rcu_flavour flavour, const char *name, const v
     if (online) open_section(flavour, site);
 }
 
-unsigned long ambit__rcu_worker(ambit__rcu_flavour flavour) {
+unsigned long ambit__model_worker(ambit__model_flavour flavour) {
     const ambit__schedule_thread *worker = models[flavour].worker;
     return worker ? worker->handle : 0;
 }
 
-const char ambit__rcu_inlined_text[] =
+const char ambit__model_inlined_text[] =
     "read sections that liburcu's headers put inline cannot be seen: compile without _LGPL_SOURCE";
 
 /* ---- A thread ends --------------------------------------------------------------------------- */
@@ -384,8 +385,8 @@ void ambit__rcu_thread_ends(ambit__schedule_thread *thread) {
         if (self->registered && thread->index != 0)
             misuse(self->site, NULL,
                    "thread exit while registered with RCU: grace periods would wait for it");
-        if (self->nesting && thread->index == 0) close_section((ambit__rcu_flavour)i);
+        if (self->nesting && thread->index == 0) close_section((ambit__model_flavour)i);
     }
-    if (ambit__rcu_was_inlined())
-        ambit__fail(AMBIT_SCHEDULE_UNSUPPORTED, NULL, NULL, "%s", ambit__rcu_inlined_text);
+    if (ambit__model_was_inlined())
+        ambit__fail(AMBIT_SCHEDULE_UNSUPPORTED, NULL, NULL, "%s", ambit__model_inlined_text);
 }

@@ -29,20 +29,20 @@
 
 /* ---- Calls ----------------------------------------------------------------------------------- */
 
-static void call(ambit__rcu_flavour flavour, struct rcu_head *head,
+static void call(ambit__model_flavour flavour, struct rcu_head *head,
                  void (*run)(struct rcu_head *head), const void *site) {
     if (ambit__self)
-        ambit__rcu_call_at(
-            flavour, &(ambit__rcu_work){.head = head, .head_bytes = sizeof *head, .run_head = run},
-            site);
+        ambit__model_call(
+            flavour,
+            &(ambit__model_work){.head = head, .head_bytes = sizeof *head, .run_head = run}, site);
     else
         run(head);
 }
 
-static void defer(ambit__rcu_flavour flavour, void (*run)(void *argument), void *argument,
+static void defer(ambit__model_flavour flavour, void (*run)(void *argument), void *argument,
                   const void *site) {
     if (ambit__self)
-        ambit__rcu_call_at(flavour, &(ambit__rcu_work){.run = run, .argument = argument}, site);
+        ambit__model_call(flavour, &(ambit__model_work){.run = run, .argument = argument}, site);
     else
         run(argument);
 }
@@ -59,28 +59,30 @@ static void do_nothing(void) {}
 #define READERS(name, flavour)                                                                     \
     void urcu_##name##_read_lock(void);                                                            \
     void urcu_##name##_read_lock(void) {                                                           \
-        if (ambit__self) ambit__rcu_read_lock_at(flavour, HERE);                                   \
+        if (ambit__self) ambit__model_read_lock(flavour, HERE);                                    \
     }                                                                                              \
     void urcu_##name##_read_unlock(void);                                                          \
     void urcu_##name##_read_unlock(void) {                                                         \
-        if (ambit__self) ambit__rcu_read_unlock_at(flavour, HERE);                                 \
+        if (ambit__self) ambit__model_read_unlock(flavour, HERE);                                  \
     }                                                                                              \
     int urcu_##name##_read_ongoing(void);                                                          \
-    int urcu_##name##_read_ongoing(void) { return ambit__self && ambit__rcu_is_inside(flavour); }  \
+    int urcu_##name##_read_ongoing(void) {                                                         \
+        return ambit__self && ambit__model_is_inside(flavour);                                     \
+    }                                                                                              \
     void urcu_##name##_register_thread(void);                                                      \
     void urcu_##name##_register_thread(void) {                                                     \
-        if (ambit__self) ambit__rcu_register(flavour, HERE);                                       \
+        if (ambit__self) ambit__model_register(flavour, HERE);                                     \
     }                                                                                              \
     void urcu_##name##_synchronize_rcu(void);                                                      \
     void urcu_##name##_synchronize_rcu(void) {                                                     \
-        if (ambit__self) ambit__rcu_synchronize_at(flavour, HERE);                                 \
+        if (ambit__self) ambit__model_synchronize(flavour, HERE);                                  \
     }
 
 /* BP's headers have one of their own. */
 #define UNREGISTER(name, flavour)                                                                  \
     void urcu_##name##_unregister_thread(void);                                                    \
     void urcu_##name##_unregister_thread(void) {                                                   \
-        if (ambit__self) ambit__rcu_unregister(flavour, HERE);                                     \
+        if (ambit__self) ambit__model_unregister(flavour, HERE);                                   \
     }
 
 #define CALLS(name, flavour)                                                                       \
@@ -90,7 +92,7 @@ static void do_nothing(void) {}
     }                                                                                              \
     void urcu_##name##_barrier(void);                                                              \
     void urcu_##name##_barrier(void) {                                                             \
-        if (ambit__self) ambit__rcu_barrier_at(flavour, "rcu_barrier", HERE);                      \
+        if (ambit__self) ambit__model_barrier(flavour, "rcu_barrier", HERE);                       \
     }                                                                                              \
     void urcu_##name##_defer_rcu(void (*run)(void *), void *argument);                             \
     void urcu_##name##_defer_rcu(void (*run)(void *), void *argument) {                            \
@@ -100,15 +102,15 @@ static void do_nothing(void) {}
     int urcu_##name##_defer_register_thread(void) { return 0; }                                    \
     void urcu_##name##_defer_barrier(void);                                                        \
     void urcu_##name##_defer_barrier(void) {                                                       \
-        if (ambit__self) ambit__rcu_barrier_at(flavour, "rcu_defer_barrier", HERE);                \
+        if (ambit__self) ambit__model_barrier(flavour, "rcu_defer_barrier", HERE);                 \
     }                                                                                              \
     void urcu_##name##_defer_barrier_thread(void);                                                 \
     void urcu_##name##_defer_barrier_thread(void) {                                                \
-        if (ambit__self) ambit__rcu_barrier_at(flavour, "rcu_defer_barrier_thread", HERE);         \
+        if (ambit__self) ambit__model_barrier(flavour, "rcu_defer_barrier_thread", HERE);          \
     }                                                                                              \
     void urcu_##name##_defer_unregister_thread(void);                                              \
     void urcu_##name##_defer_unregister_thread(void) {                                             \
-        if (ambit__self) ambit__rcu_barrier_at(flavour, "rcu_defer_unregister_thread", HERE);      \
+        if (ambit__self) ambit__model_barrier(flavour, "rcu_defer_unregister_thread", HERE);       \
     }                                                                                              \
     void urcu_##name##_defer_exit(void);                                                           \
     void urcu_##name##_defer_exit(void) {}
@@ -141,7 +143,7 @@ static void do_nothing(void) {}
     pthread_t urcu_##name##_get_call_rcu_thread(struct call_rcu_data *data);                       \
     pthread_t urcu_##name##_get_call_rcu_thread(struct call_rcu_data *data) {                      \
         (void)data;                                                                                \
-        return ambit__rcu_worker(flavour);                                                         \
+        return ambit__model_worker(flavour);                                                       \
     }                                                                                              \
     void urcu_##name##_set_thread_call_rcu_data(struct call_rcu_data *data);                       \
     void urcu_##name##_set_thread_call_rcu_data(struct call_rcu_data *data) { (void)data; }        \
@@ -207,13 +209,13 @@ static void do_nothing(void) {}
 FLAVOUR(qsbr, AMBIT__RCU_QSBR)
 UNREGISTER(qsbr, AMBIT__RCU_QSBR)
 void urcu_qsbr_quiescent_state(void) {
-    if (ambit__self) ambit__rcu_quiescent(AMBIT__RCU_QSBR, HERE);
+    if (ambit__self) ambit__model_quiescent(AMBIT__RCU_QSBR, HERE);
 }
 void urcu_qsbr_thread_offline(void) {
-    if (ambit__self) ambit__rcu_online(AMBIT__RCU_QSBR, false, HERE);
+    if (ambit__self) ambit__model_online(AMBIT__RCU_QSBR, false, HERE);
 }
 void urcu_qsbr_thread_online(void) {
-    if (ambit__self) ambit__rcu_online(AMBIT__RCU_QSBR, true, HERE);
+    if (ambit__self) ambit__model_online(AMBIT__RCU_QSBR, true, HERE);
 }
 void urcu_qsbr_exit(void);
 void urcu_qsbr_exit(void) {}
@@ -271,13 +273,13 @@ DEFINE_URCU_TLS(struct urcu_bp_reader *, urcu_bp_reader);
 struct urcu_bp_gp urcu_bp_gp;
 int urcu_bp_has_sys_membarrier = 1;
 void urcu_bp_register(void) {
-    ambit__fail(AMBIT_SCHEDULE_UNSUPPORTED, HERE, NULL, "%s", ambit__rcu_inlined_text);
+    ambit__fail(AMBIT_SCHEDULE_UNSUPPORTED, HERE, NULL, "%s", ambit__model_inlined_text);
 }
 
 extern int urcu_memb_has_sys_membarrier;
 int urcu_memb_has_sys_membarrier = 1;
 
-bool ambit__rcu_was_inlined(void) {
+bool ambit__model_was_inlined(void) {
     bool signal = false;
 #ifdef HAVE_SIGNAL
     signal = URCU_TLS(urcu_signal_reader).ctr != 0;

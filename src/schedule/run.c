@@ -55,8 +55,6 @@ static bool refuse(const char *name, const char *what) {
 
 static bool make_sense(ambit_schedule_fn *scenario, const ambit_schedule_options *given) {
     char text[160];
-    if (ambit__self)
-        return refuse(given->name, "called in a scenario, expected to be called outside");
     if (!scenario) return refuse(given->name, "scenario is NULL, expected a function");
     if ((unsigned)given->strategy > AMBIT_SCHEDULE_EXHAUSTIVE) {
         (void)snprintf(text, sizeof text,
@@ -221,8 +219,10 @@ static bool play_choices(ambit__run_state *run) {
 
 static double power(double base, uint64_t exponent) {
     double result = 1;
-    for (; exponent; exponent >>= 1, base *= base)
+    for (; exponent; exponent >>= 1) {
         if (exponent & 1) result *= base;
+        base *= base;
+    }
     return result;
 }
 
@@ -273,15 +273,14 @@ int ambit__run(ambit_schedule_fn *scenario, const ambit_schedule_options *option
                ambit__plan *plan) {
     static const ambit_schedule_options none;
     static ambit__run_state run;
-    run = (ambit__run_state){.scenario = scenario,
-                             .options = options ? *options : none,
-                             .plan = plan,
-                             .choices = run.choices};
-    if (!make_sense(scenario, &run.options)) return 2;
+    if (!options) options = &none;
+    if (!make_sense(scenario, options)) return 2;
     if (!ambit__instrumented) {
-        (void)refuse(run.options.name, "nothing in this program is compiled with -fsanitize=thread");
+        (void)refuse(options->name, "nothing in this program is compiled with -fsanitize=thread");
         return 2;
     }
+    run = (ambit__run_state){
+        .scenario = scenario, .options = *options, .plan = plan, .choices = run.choices};
     fill_in(&run.options);
     if (!ambit__host_prepare(AMBIT__THREADS)) {
         (void)refuse(run.options.name, "no threads to be had from the system, expected 8");
@@ -310,5 +309,8 @@ int ambit__run(ambit_schedule_fn *scenario, const ambit_schedule_options *option
 
 int ambit_schedule_run(ambit_schedule_fn *scenario, const ambit_schedule_options *options) {
     ambit__plan plan = {.search_only = false};
+    if (ambit__self)
+        ambit__fail(AMBIT_SCHEDULE_MISUSE, __builtin_return_address(0), NULL,
+                    "ambit_schedule_run() was called in a scenario, expected outside of one");
     return ambit__run(scenario, options, &plan);
 }

@@ -30,8 +30,9 @@ typedef struct round {
     uint64_t first_seed, schedules;
 } round;
 
-/* True: a test has noticed. */
-static bool try(const ambit__mutant *mutant, const ambit__job *with, const ambit__command *command,
+typedef enum fate { SURVIVED, KILLED, UNKNOWN } fate;
+
+static fate try(const ambit__mutant *mutant, const ambit__job *with, const ambit__command *command,
                 ambit__verdict *verdict) {
     uint64_t all = command->mutant_schedules, few = all / FIRST_SHARE + 1, before = 0;
     uint64_t seed = command->seed ? command->seed : 1;
@@ -43,15 +44,12 @@ static bool try(const ambit__mutant *mutant, const ambit__job *with, const ambit
     for (unsigned i = 0; i < 2 && rounds[i].schedules; i++) {
         once.seed = rounds[i].first_seed;
         once.schedules = rounds[i].schedules;
-        if (!ambit__main_fork(&job, verdict)) {
-            perror("--mutants: no process to be had for it");
-            exit(1);
-        }
+        if (!ambit__main_fork(&job, verdict)) return UNKNOWN;
         verdict->schedules += before;
         before = verdict->schedules;
-        if (verdict->failed < job.count) return true;
+        if (verdict->failed < job.count) return KILLED;
     }
-    return false;
+    return SURVIVED;
 }
 
 static void print_killed(const char *name, const ambit__job *job, const ambit__verdict *verdict) {
@@ -66,16 +64,22 @@ static void print_killed(const char *name, const ambit__job *job, const ambit__v
                      result->seed, verdict->schedules, ambit__failure_name(result->failure));
 }
 
-static void judge(const ambit__mutant *mutant, const ambit__job *job, const ambit__command *command,
+/* False: that cannot be found out. */
+static bool judge(const ambit__mutant *mutant, const ambit__job *job, const ambit__command *command,
                   ambit__survey *survey) {
-    ambit__verdict verdict;
+    ambit__verdict verdict = {.failed = 0};
     char name[512];
     ambit__survey_name(mutant, name, sizeof name);
-    if (!try(mutant, job, command, &verdict)) {
+    switch (try(mutant, job, command, &verdict)) {
+    case UNKNOWN:
+        perror("--mutants: no process to be had for it");
+        return false;
+    case SURVIVED:
         survey->survivors[survey->survivor_count++] = mutant;
         (void)printf("SURVIVED %s\n           %" PRIu64 " schedules were clean\n", name,
                      verdict.schedules);
-    } else {
+        break;
+    case KILLED:
         survey->killed++;
         if (!survey->first_killed && !verdict.outcome.signal) {
             survey->first_killed = mutant;
@@ -85,6 +89,7 @@ static void judge(const ambit__mutant *mutant, const ambit__job *job, const ambi
         if (!command->survivors_only) print_killed(name, job, &verdict);
     }
     (void)fflush(stdout);
+    return true;
 }
 
 bool ambit__survey_run(const ambit__schedule_test *const *tests, unsigned count,
@@ -95,7 +100,9 @@ bool ambit__survey_run(const ambit__schedule_test *const *tests, unsigned count,
     survey->sites = sites;
     survey->survivors = calloc(sites + 1u, sizeof(ambit__mutant *));
     if (!survey->survivors) return false;
-    for (unsigned i = 0; i < sites; i++) judge(&mutants[i], &job, command, survey);
+    ambit__mutants_weaken(NULL); /* what is met from here on is of no interest */
+    for (unsigned i = 0; i < sites; i++)
+        if (!judge(&mutants[i], &job, command, survey)) return false;
     (void)printf(
         "%u of %u orders are needed, as a test has noticed; %u survived. Orders that no test "
         "reaches are not known.\n",

@@ -6,9 +6,11 @@
  *
  * clang leaves out the table of which unit an address is in (.debug_aranges), so where libdw does not find
  * the unit we look through them all. */
+#define _GNU_SOURCE
 #include <dwarf.h>
 #include <elfutils/libdw.h>
 #include <elfutils/libdwfl.h>
+#include <link.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -21,7 +23,7 @@ typedef struct known {
     struct known *next;
     const void *site;
     unsigned count;
-    ambit__place places[];
+    ambit__place places[PLACES_MOST];
 } known;
 
 static Dwfl *session;
@@ -34,6 +36,7 @@ static char here[4096]; /* the working directory, with a slash */
  * server, which libdwfl asks where DEBUGINFOD_URLS is set. */
 static int find_debug_file(Dwfl_Module *module, void **user, const char *name, Dwarf_Addr base,
                            const char *file, const char *link, GElf_Word crc, char **found) {
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): nobody changes it meanwhile */
     if (getenv("DEBUGINFOD_URLS"))
         return dwfl_build_id_find_debuginfo(module, user, name, base, file, link, crc, found);
     return dwfl_standard_find_debuginfo(module, user, name, base, file, link, crc, found);
@@ -52,9 +55,36 @@ static bool look_at_process(void) {
            dwfl_report_end(session, NULL, NULL) == 0;
 }
 
+typedef struct owner {
+    uintptr_t address, start; /* of the object that has the address; 0: none */
+} owner;
+
+static int find_owner(struct dl_phdr_info *object, size_t bytes, void *argument) {
+    owner *wanted = argument;
+    uintptr_t start = 0;
+    bool found = false;
+    (void)bytes;
+    for (size_t i = 0; i < object->dlpi_phnum; i++) {
+        const ElfW(Phdr) *header = &object->dlpi_phdr[i];
+        if (header->p_type != PT_LOAD) continue;
+        uintptr_t low = object->dlpi_addr + header->p_vaddr;
+        if (!start) start = low;
+        if (wanted->address >= low && wanted->address - low < header->p_memsz) found = true;
+    }
+    if (found) wanted->start = start;
+    return found;
+}
+
+/* libdwfl knows what of a module was mapped from its file. The zeros behind that are the module's too, so
+ * the loader is asked whose an address is; its first address is in the file for sure. */
 struct Dwfl_Module *ambit__module_of(uintptr_t address) {
     if (!session && !look_at_process()) return NULL;
-    return dwfl_addrmodule(session, address);
+    Dwfl_Module *module = dwfl_addrmodule(session, address);
+    owner wanted = {.address = address};
+    if (module || !dl_iterate_phdr(find_owner, &wanted)) return module;
+    module = dwfl_addrmodule(session, wanted.start);
+    if (module || !look_at_process()) return module; /* it may have been loaded since */
+    return dwfl_addrmodule(session, wanted.start);
 }
 
 struct Dwfl_Module *ambit__module_main(void) {
@@ -98,7 +128,7 @@ static const char *own_path(const char *path) {
     if (!path) return NULL;
     if (!here[0]) {
         if (!getcwd(here, sizeof here - 1)) here[0] = '\0';
-        strcat(here, "/");
+        here[strlen(here)] = '/'; /* the rest is zeros */
     }
     char *own = strdup(path);
     if (!own) return NULL;
@@ -197,15 +227,14 @@ unsigned ambit__places(const void *site, const ambit__place **places) {
     known *entry = *bucket;
     while (entry && entry->site != site) entry = entry->next;
     if (!entry) {
-        ambit__place found[PLACES_MOST];
-        unsigned count = resolve(site, found);
-        entry = malloc(sizeof *entry + count * sizeof found[0]);
+        entry = malloc(sizeof *entry);
         if (!entry) {
             *places = &unknown;
             return 1;
         }
-        *entry = (known){.next = *bucket, .site = site, .count = count};
-        memcpy(entry->places, found, count * sizeof found[0]);
+        entry->site = site;
+        entry->count = resolve(site, entry->places);
+        entry->next = *bucket;
         *bucket = entry;
     }
     *places = entry->places;

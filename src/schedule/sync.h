@@ -60,6 +60,8 @@ void ambit__sync_disown(ambit__object *object);
 /* "thread 2", with " (name)" if it has one, and ", which has ended". */
 const char *ambit__sync_owner(const ambit__object *object);
 bool ambit__sync_owner_ended(const ambit__object *object);
+/* What the owner knew when it ended. */
+void ambit__sync_acquire_from_owner(const ambit__object *object);
 
 /* The virtual time; false if it is no time (EINVAL). */
 bool ambit__sync_deadline(const struct timespec *time, int64_t *deadline_ns);

@@ -129,6 +129,7 @@ static bool spin_is_free(void *argument) {
     if (!spinner->object->owner || spinner->object->state[AMBIT__SYNC_GONE]) return true;
     spinner->operation.holder = (uint8_t)(spinner->object->owner - 1);
     spinner->operation.holder_site = spinner->object->site;
+    spinner->operation.holder_ended = ambit__sync_owner_ended(spinner->object);
     return false;
 }
 
@@ -182,29 +183,39 @@ int __wrap_pthread_spin_lock(pthread_spinlock_t *lock) {
     return 0;
 }
 
+/* It can be tried at any time, but changes nothing where it fails: as little as a read. */
+static bool may_try(void *argument) {
+    spin_waiter *spinner = argument;
+    spinner->operation.writes = !spinner->object->owner;
+    return true;
+}
+
 int __real_pthread_spin_trylock(pthread_spinlock_t *);
 int __wrap_pthread_spin_trylock(pthread_spinlock_t *);
 int __wrap_pthread_spin_trylock(pthread_spinlock_t *lock) {
     if (!ambit__self) return __real_pthread_spin_trylock(lock);
     ambit__call call = AMBIT__CALL("pthread_spin_trylock");
     ambit__object *object = ambit__sync_use((const void *)lock, &spin_class, call);
-    ambit__operation operation = {.kind = AMBIT__OP_TRY_LOCK,
-                                  .name = call.name,
-                                  .site = call.site,
-                                  .address = (const void *)lock,
-                                  .writes = true};
-    ambit__step(&operation);
+    spin_waiter spinner = {.object = object,
+                           .operation = {.kind = AMBIT__OP_TRY_LOCK,
+                                         .name = call.name,
+                                         .site = call.site,
+                                         .address = (const void *)lock,
+                                         .writes = true,
+                                         .ready = may_try,
+                                         .argument = &spinner,
+                                         .deadline_ns = AMBIT__FOREVER}};
+    ambit__step(&spinner.operation);
     ambit__sync_still(object, &spin_class, call);
-    if (object->owner) {
-        operation.failed = true;
-        ambit__filled(&operation);
-        ambit__spin_reads((uint64_t)ambit__ordinal((const void *)lock) << 32 |
-                          (uint32_t)object->state[TURNS]);
-        return EBUSY;
+    spinner.operation.failed = object->owner;
+    ambit__filled(&spinner.operation);
+    if (!object->owner) {
+        spin_take(object, call);
+        return 0;
     }
-    ambit__progress();
-    spin_take(object, call);
-    return 0;
+    ambit__spin_reads((uint64_t)ambit__ordinal((const void *)lock) << 32 |
+                      (uint32_t)object->state[TURNS]);
+    return EBUSY;
 }
 
 int __real_pthread_spin_unlock(pthread_spinlock_t *);

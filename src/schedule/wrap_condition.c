@@ -73,8 +73,8 @@ static void enter(ambit__object *object, const void *mutex, ambit__call call) {
     queue_push(&object->state[QUEUE], ambit__self->index);
 }
 
-/* True if it was woken. */
-static bool sleep_until(ambit__object *object, int64_t deadline_ns, ambit__operation *operation) {
+/* Until it is woken, or for nothing, or `timed_out`. */
+static void sleep_until(ambit__object *object, int64_t deadline_ns, ambit__operation *operation) {
     condition_waiter sleeper = {object, UINT64_C(1) << ambit__self->index};
     operation->ready = is_woken;
     operation->argument = &sleeper;
@@ -83,9 +83,8 @@ static bool sleep_until(ambit__object *object, int64_t deadline_ns, ambit__opera
     bool woken = is_woken(&sleeper);
     object->state[WOKEN] &= ~sleeper.bit;
     if (!woken) queue_leave(&object->state[QUEUE], ambit__self->index);
-    operation->failed = !woken && operation->timed_out;
+    operation->failed = operation->timed_out;
     ambit__filled(operation);
-    return woken;
 }
 
 int ambit__condition_wait(const void *condition, const void *mutex, int64_t deadline_ns,
@@ -94,19 +93,19 @@ int ambit__condition_wait(const void *condition, const void *mutex, int64_t dead
     int error = ambit__mutex_check_held(mutex, call);
     if (error) return error;
     enter(object, mutex, call);
-    error = ambit__mutex_unlock(mutex, (ambit__call){"unlock, to wait", call.site});
+    error = ambit__mutex_unlock(mutex, (ambit__call){"give back", call.site});
     if (error) return error;
     ambit__operation operation = {.kind = AMBIT__OP_WAIT,
-                                  .name = "wake up",
+                                  .name = "wake up from",
                                   .site = call.site,
                                   .address = condition,
                                   .writes = true,
                                   .waits_for = "condition",
                                   .spurious = !ambit__options->no_spurious};
-    bool woken = sleep_until(object, deadline_ns, &operation);
-    error = ambit__mutex_lock(mutex, AMBIT__FOREVER, (ambit__call){"lock again", call.site});
+    sleep_until(object, deadline_ns, &operation);
+    error = ambit__mutex_lock(mutex, AMBIT__FOREVER, (ambit__call){"take back", call.site});
     if (error) return error;
-    return !woken && operation.timed_out ? ETIMEDOUT : 0;
+    return operation.timed_out ? ETIMEDOUT : 0;
 }
 
 /* ---- Waking ---------------------------------------------------------------------------------- */

@@ -134,10 +134,11 @@ static long futex_wait(const futex_call *call, const struct timespec *timeout) {
 
 /* ---- Waking ---------------------------------------------------------------------------------- */
 
-static void step_wake(const futex_call *call, const char *name) {
+/* One that moves waiters is about two words, and names none: it meets everything. */
+static void step_wake(const futex_call *call, const void *word, const char *name) {
     ambit__operation wake = {.kind = AMBIT__OP_WAKE,
                              .name = name,
-                             .address = call->word,
+                             .address = word,
                              .site = call->site,
                              .writes = true,
                              .value = call->value};
@@ -161,7 +162,7 @@ static uint32_t at_least_one(uint32_t count) { return (int32_t)count < 1 ? 1 : c
 
 static long futex_wake(const futex_call *call) {
     if (call->bits == 0) return refused(EINVAL);
-    step_wake(call, "futex wake");
+    step_wake(call, call->word, "futex wake");
     waiter *found[AMBIT__THREADS];
     unsigned count = find_waiters(call->word, call->shared, call->bits, found);
     return wake_some(found, &count, at_least_one(call->value));
@@ -171,7 +172,7 @@ static long futex_wake(const futex_call *call) {
 static long futex_requeue(const futex_call *call, uint32_t most, uint32_t *other,
                           const uint32_t *expected) {
     if ((int32_t)call->value < 0 || (int32_t)most < 0) return refused(EINVAL);
-    step_wake(call, expected ? "futex compare and requeue" : "futex requeue");
+    step_wake(call, NULL, expected ? "futex compare and requeue" : "futex requeue");
     if (expected) {
         uint64_t newest = ambit__history_newest(call->word, sizeof(uint32_t), call->site);
         if (newest != *expected) return refused(EAGAIN);

@@ -100,6 +100,12 @@ bool ambit__sync_owner_ended(const ambit__object *object) {
     return object->owner && (!thread || thread->state == AMBIT__THREAD_ENDED);
 }
 
+void ambit__sync_acquire_from_owner(const ambit__object *object) {
+    const ambit__schedule_thread *owner = &ambit__threads[object->owner - 1];
+    /* Else another thread has its place, whose first step came after what it did. */
+    if (owner->handle == object->state[OWNER_HANDLE]) ambit__acquire_from(&owner->happens);
+}
+
 const char *ambit__sync_owner(const ambit__object *object) {
     static char text[64];
     unsigned index = (unsigned)object->owner - 1;

@@ -73,6 +73,7 @@ static bool may_lock(void *argument) {
     if (waiter->object->owner) {
         waiter->operation.holder = (uint8_t)(waiter->object->owner - 1);
         waiter->operation.holder_site = waiter->object->site;
+        waiter->operation.holder_ended = ambit__sync_owner_ended(waiter->object);
     }
     return waiter->answers || is_free(waiter->object);
 }
@@ -81,6 +82,7 @@ static bool may_lock(void *argument) {
 static int take(ambit__object *object, ambit__call call) {
     bool orphan = is_orphan(object);
     ambit__acquire_from(&object->released);
+    if (orphan) ambit__sync_acquire_from_owner(object);
     if (object->state[FLAGS] & NOT_RECOVERABLE) return ENOTRECOVERABLE;
     ambit__sync_own(object, call);
     object->count = 1;
@@ -125,24 +127,34 @@ int ambit__mutex_lock(const void *mutex, int64_t deadline_ns, ambit__call call) 
     return finish(&waiter.operation, take(object, call));
 }
 
+/* It can be tried at any time, but changes nothing where it fails: as little as a read. */
+static bool may_try(void *argument) {
+    mutex_waiter *waiter = argument;
+    waiter->operation.writes = waiter->answers || is_free(waiter->object);
+    return true;
+}
+
 int ambit__mutex_trylock(const void *mutex, ambit__call call) {
     ambit__object *object = use(mutex, call);
-    ambit__operation operation = {.kind = AMBIT__OP_TRY_LOCK,
-                                  .name = call.name,
-                                  .site = call.site,
-                                  .address = mutex,
-                                  .writes = true};
-    ambit__step(&operation);
+    bool again = ambit__sync_is_mine(object) && kind_of(object) == AMBIT__MUTEX_RECURSIVE;
+    mutex_waiter waiter = {.object = object,
+                           .answers = again,
+                           .operation = {.kind = AMBIT__OP_TRY_LOCK,
+                                         .name = call.name,
+                                         .site = call.site,
+                                         .address = mutex,
+                                         .writes = true,
+                                         .ready = may_try,
+                                         .argument = &waiter,
+                                         .deadline_ns = AMBIT__FOREVER}};
+    ambit__operation *operation = &waiter.operation;
+    ambit__step(operation);
     ambit__sync_still(object, &mutex_class, call);
-    if (is_free(object)) {
-        ambit__progress();
-        return finish(&operation, take(object, call));
-    }
-    if (ambit__sync_is_mine(object) && kind_of(object) == AMBIT__MUTEX_RECURSIVE)
-        return finish(&operation, take_again(object));
+    if (is_free(object)) return finish(operation, take(object, call));
+    if (again) return finish(operation, take_again(object));
     /* A loop of these waits for whoever has it; when another has taken it since, it has seen news. */
     ambit__spin_reads((uint64_t)ambit__ordinal(mutex) << 32 | (uint32_t)object->state[TURNS]);
-    return finish(&operation, EBUSY);
+    return finish(operation, EBUSY);
 }
 
 /* ---- Unlocking ------------------------------------------------------------------------------- */

@@ -28,6 +28,7 @@ static bool once_is_at_rest(void *argument) {
     if (!waiter->object->owner) return true;
     waiter->operation.holder = (uint8_t)(waiter->object->owner - 1);
     waiter->operation.holder_site = waiter->object->site;
+    waiter->operation.holder_ended = ambit__sync_owner_ended(waiter->object);
     return false;
 }
 

@@ -60,6 +60,25 @@ int __wrap_pthread_getaffinity_np(pthread_t handle, size_t bytes, cpu_set_t *set
     return 0;
 }
 
+/* These would be about the one thread of the kernel, and stay. */
+int __real_sched_setaffinity(pid_t, size_t, const cpu_set_t *);
+int __wrap_sched_setaffinity(pid_t, size_t, const cpu_set_t *);
+int __wrap_sched_setaffinity(pid_t process, size_t bytes, const cpu_set_t *set) {
+    return ambit__self ? 0 : __real_sched_setaffinity(process, bytes, set);
+}
+
+int __real_sched_setscheduler(pid_t, int, const struct sched_param *);
+int __wrap_sched_setscheduler(pid_t, int, const struct sched_param *);
+int __wrap_sched_setscheduler(pid_t process, int policy, const struct sched_param *parameters) {
+    return ambit__self ? 0 : __real_sched_setscheduler(process, policy, parameters);
+}
+
+int __real_sched_setparam(pid_t, const struct sched_param *);
+int __wrap_sched_setparam(pid_t, const struct sched_param *);
+int __wrap_sched_setparam(pid_t process, const struct sched_param *parameters) {
+    return ambit__self ? 0 : __real_sched_setparam(process, parameters);
+}
+
 int __real_pthread_setschedparam(pthread_t, int, const struct sched_param *);
 int __wrap_pthread_setschedparam(pthread_t, int, const struct sched_param *);
 int __wrap_pthread_setschedparam(pthread_t handle, int policy,
@@ -93,6 +112,7 @@ int __wrap_pthread_getattr_np(pthread_t handle, pthread_attr_t *attributes) {
     if (handle != ambit__self->handle)
         ambit__fail(AMBIT_SCHEDULE_UNSUPPORTED, call.site, NULL,
                     "%s: in a schedule a thread can only ask for its own attributes", call.name);
+    ambit__sync_result(attributes, sizeof *attributes, call);
     uintptr_t low, high;
     ambit__host_bounds(ambit__self->index, &low, &high);
     int error = pthread_attr_init(attributes);

@@ -87,6 +87,7 @@ static bool may_lock(void *argument) {
     /* For the report, should this be the last time that anyone asks. */
     waiter->operation.holder = (uint8_t)holder_of(object);
     waiter->operation.holder_site = object->site;
+    waiter->operation.holder_ended = ambit__sync_owner_ended(object);
     return false;
 }
 
@@ -141,22 +142,34 @@ static int lock_until(const void *rwlock, bool to_write, const struct timespec *
     return error == ETIMEDOUT && !valid ? EINVAL : error;
 }
 
+/* It can be tried at any time, but changes nothing where it fails: as little as a read. */
+static bool may_try(void *argument) {
+    rwlock_waiter *waiter = argument;
+    waiter->operation.writes = is_free(waiter->object, waiter->writes);
+    return true;
+}
+
 static int try_lock(const void *rwlock, bool to_write, ambit__call call) {
     ambit__object *object = use(rwlock, call);
-    ambit__operation operation = {.kind = AMBIT__OP_TRY_LOCK,
-                                  .name = call.name,
-                                  .site = call.site,
-                                  .address = rwlock,
-                                  .writes = true};
-    ambit__step(&operation);
+    rwlock_waiter waiter = {.object = object,
+                            .writes = to_write,
+                            .operation = {.kind = AMBIT__OP_TRY_LOCK,
+                                          .name = call.name,
+                                          .site = call.site,
+                                          .address = rwlock,
+                                          .writes = true,
+                                          .ready = may_try,
+                                          .argument = &waiter,
+                                          .deadline_ns = AMBIT__FOREVER}};
+    ambit__operation *operation = &waiter.operation;
+    ambit__step(operation);
     ambit__sync_still(object, &rwlock_class, call);
     if (!is_free(object, to_write)) {
         ambit__spin_reads((uint64_t)ambit__ordinal(rwlock) << 32 | (uint32_t)object->count);
-        return finish(&operation, EBUSY);
+        return finish(operation, EBUSY);
     }
     if (!to_write && depth_of(object, ambit__self->index) == DEPTH_MOST)
-        return finish(&operation, EAGAIN);
-    ambit__progress();
+        return finish(operation, EAGAIN);
     take(object, to_write, call);
     return 0;
 }

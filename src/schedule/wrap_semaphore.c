@@ -70,22 +70,37 @@ static int semaphore_wait_until(sem_t *semaphore, const struct timespec *time, a
     return result;
 }
 
+typedef struct semaphore_try {
+    const ambit__object *object;
+    ambit__operation operation;
+} semaphore_try;
+
+/* It can be tried at any time, but changes nothing where it fails: as little as a read. */
+static bool may_try(void *argument) {
+    semaphore_try *try = argument;
+    try->operation.writes = try->object->count > 0;
+    return true;
+}
+
 static int semaphore_trywait(sem_t *semaphore, ambit__call call) {
     ambit__object *object = semaphore_use(semaphore, call);
-    ambit__operation operation = {.kind = AMBIT__OP_TRY_LOCK,
-                                  .name = call.name,
-                                  .site = call.site,
-                                  .address = semaphore,
-                                  .writes = true};
-    ambit__step(&operation);
+    semaphore_try try = {.object = object,
+                         .operation = {.kind = AMBIT__OP_TRY_LOCK,
+                                       .name = call.name,
+                                       .site = call.site,
+                                       .address = semaphore,
+                                       .writes = true,
+                                       .ready = may_try,
+                                       .argument = &try,
+                                       .deadline_ns = AMBIT__FOREVER}};
+    ambit__step(&try.operation);
     ambit__sync_still(object, &semaphore_class, call);
     if (!object->count) {
         ambit__spin_reads((uint64_t)ambit__ordinal(semaphore) << 32);
-        return answer(&operation, EAGAIN);
+        return answer(&try.operation, EAGAIN);
     }
-    ambit__progress();
     semaphore_take(object, call);
-    return answer(&operation, 0);
+    return answer(&try.operation, 0);
 }
 
 static int semaphore_post(sem_t *semaphore, ambit__call call) {

@@ -8,7 +8,7 @@
  * runtime's memory in the middle of a check; and most of those calls stand in no source, since compilers
  * make them of assignments of structs and of loops. No flag could tell them apart cheaply. So the
  * library's objects are changed when it is built: what refers to memcpy there refers to __real_memcpy
- * afterwards, which the linker makes the real one (cmake/schedule.cmake). For this file that makes no
+ * afterwards, which the linker makes the real one (cmake/schedule_seal.cmake). For this file that makes no
  * difference. */
 #define _GNU_SOURCE
 #include <stdarg.h>

@@ -48,11 +48,27 @@ int ambit__thread_make(unsigned long *handle, bool detached, void *(*start)(void
     return 0;
 }
 
+/* Whether the thread is joining this one, or one that is, and so on: then all of them wait for ever. */
+static const ambit__operation *joins_this(const ambit__schedule_thread *thread) {
+    for (unsigned i = 0; i < AMBIT__THREADS && thread->state == AMBIT__THREAD_LIVE; i++) {
+        const ambit__operation *next = thread->next;
+        if (!next || next->kind != AMBIT__OP_JOIN) break;
+        if (!next->waits_for || next->deadline_ns != AMBIT__FOREVER) break;
+        if (next->address == ambit__self) return next;
+        thread = next->address;
+    }
+    return NULL;
+}
+
 int ambit__thread_join(unsigned long handle, void **returned, int64_t deadline_ns,
                        ambit__call call) {
     if (handle == ambit__self->handle)
         AMBIT__MISUSE(call, 0, "%s: a thread cannot join itself", call.name);
     ambit__schedule_thread *thread = thread_to_end(handle, call);
+    const ambit__operation *circle = joins_this(thread);
+    if (circle && deadline_ns == AMBIT__FOREVER)
+        ambit__fail(AMBIT_SCHEDULE_DEADLOCK, call.site, circle->site,
+                    "%s: the thread is itself about to join this one (the other place)", call.name);
     ambit__object *record = record_of(handle);
     record->state[JOINS] = (uintptr_t)call.site;
     bool ended = ambit__join(thread, deadline_ns, call.site);
@@ -97,12 +113,44 @@ int __wrap_pthread_join(pthread_t handle, void **returned) {
     return ambit__thread_join(handle, returned, AMBIT__FOREVER, AMBIT__CALL("pthread_join"));
 }
 
+typedef struct joiner {
+    const ambit__schedule_thread *thread;
+    ambit__operation operation;
+} joiner;
+
+/* It can be tried at any time, but changes nothing where it fails: as little as a read. */
+static bool may_try(void *argument) {
+    joiner *joins = argument;
+    joins->operation.writes = joins->thread->state == AMBIT__THREAD_ENDED;
+    return true;
+}
+
+static int try_join(pthread_t handle, void **returned, ambit__call call) {
+    const ambit__schedule_thread *thread = thread_to_end(handle, call);
+    joiner joins = {.thread = thread,
+                    .operation = {.kind = AMBIT__OP_JOIN,
+                                  .name = call.name,
+                                  .site = call.site,
+                                  .address = thread,
+                                  .value = thread->index,
+                                  .writes = true,
+                                  .ready = may_try,
+                                  .argument = &joins,
+                                  .deadline_ns = AMBIT__FOREVER}};
+    ambit__step(&joins.operation);
+    if (thread_to_end(handle, call)->state == AMBIT__THREAD_ENDED)
+        return ambit__thread_join(handle, returned, AMBIT__FOREVER, call);
+    joins.operation.failed = true;
+    ambit__filled(&joins.operation);
+    ambit__spin_reads(handle);
+    return EBUSY;
+}
+
 int __real_pthread_tryjoin_np(pthread_t, void **);
 int __wrap_pthread_tryjoin_np(pthread_t, void **);
 int __wrap_pthread_tryjoin_np(pthread_t handle, void **returned) {
     if (!ambit__self) return __real_pthread_tryjoin_np(handle, returned);
-    /* Long past: it does not wait. */
-    return ambit__thread_join(handle, returned, 0, AMBIT__CALL("pthread_tryjoin_np")) ? EBUSY : 0;
+    return try_join(handle, returned, AMBIT__CALL("pthread_tryjoin_np"));
 }
 
 static int join_until(pthread_t handle, void **returned, const struct timespec *time,

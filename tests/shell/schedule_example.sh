@@ -16,7 +16,7 @@ finds() { # EXAMPLE, then what it has to say
     for text in "${@:2}"; do grep -q -- "$text" "$work/log" || wrong "$1 does not say: $text"; done
 }
 finds counter 'race' 'counter\.c:' 'seed'
-finds wakeup 'lost wake-up' 'wakeup\.c:' 'pthread_cond_wait' 'pthread_cond_signal' 'seed'
+finds wakeup 'lost wake-up' 'wakeup\.c:' 'cond_wait' 'cond_signal' 'seed'
 for name in counter wakeup; do
     "$build/example_${name}_fixed" >"$work/log" 2>&1 || wrong "the fixed $name fails"
 done

@@ -364,6 +364,7 @@ static inline int litmus_run(const litmus_program *program, ambit_schedule_strat
                                       .seed = seed,
                                       .strategy = strategy,
                                       .no_leaks = true,
+                                      .quiet = true,
                                       .result = result};
     return ambit_schedule_run(litmus_scenario, &options);
 }

@@ -70,6 +70,7 @@ static void compares_coarse(void *argument) {
     struct timespec tick;
     clock_getres(CLOCK_MONOTONIC_COARSE, &tick);
     ambit_schedule_assert(coarse <= fine && fine - coarse < nanoseconds(&tick));
+    ambit_schedule_assert(now_by(CLOCK_REALTIME_COARSE) == coarse); /* no tick since */
     sleep_for(SECOND + 1000);
     ambit_schedule_assert(now_by(CLOCK_MONOTONIC_COARSE) >= coarse + SECOND);
     ambit_schedule_assert(now_by(CLOCK_MONOTONIC_COARSE) < now_by(CLOCK_MONOTONIC));

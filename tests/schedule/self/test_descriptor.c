@@ -339,9 +339,25 @@ static void waits_for_a_timer(void *argument) {
     ambit_schedule_assert(timerfd_settime(timer, 0, &(struct itimerspec){0}, &left) == 0);
     ambit_schedule_assert(poll(&asked, 1, 1000) == 0);
 }
+/* A timer that is due meanwhile does not end another's wait. */
+static void waits_beside_a_timer(void *argument) {
+    (void)argument;
+    int64_t begin = now_ns();
+    int timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
+    struct itimerspec hourly = {.it_value = {3600, 0}, .it_interval = {3600, 0}};
+    timerfd_settime(timer, 0, &hourly, NULL);
+    event = eventfd(0, 0);
+    struct pollfd asked = {.fd = event, .events = POLLIN};
+    ambit_schedule_assert(poll(&asked, 1, 3 * 3600000) == 0);
+    ambit_schedule_assert(now_ns() >= begin + 3 * INT64_C(3600000000000));
+    uint64_t times;
+    ambit_schedule_assert(read(timer, &times, sizeof times) == sizeof times && times == 3);
+    ambit_schedule_assert(read(timer, &times, sizeof times) == -1 && errno == EAGAIN);
+}
 static void timers_count_in_virtual_time(void **state) {
     (void)state;
     expect_clean(waits_for_a_timer);
+    expect_clean(waits_beside_a_timer);
 }
 
 /* ---- The world outside ----------------------------------------------------------------------- */

@@ -288,16 +288,18 @@ static void mutex_that_looks_before_it_unlocks_loses_wakeups(void **state) {
 
 /* Store buffering: the call stands between a relaxed store and the look at the other's. */
 static _Atomic(uint32_t) flags[2], seen[2];
-static bool with_call;
+enum { NO_CALL, WAKE, WAIT };
+static int call;
 static void store_and_look(void *argument) {
     unsigned self = (unsigned)(uintptr_t)argument;
     atomic_store_explicit(&flags[self], 1, memory_order_relaxed);
-    if (with_call) futex_wake(&word, 1);
+    if (call == WAKE) futex_wake(&word, 1);
+    if (call == WAIT) futex_wait(&word, 1); /* which it is not: the kernel has compared */
     atomic_store_explicit(&seen[self], atomic_load_explicit(&flags[1 - self], memory_order_relaxed),
                           memory_order_relaxed);
 }
 static void one_sees_the_other(void *argument) {
-    with_call = argument != NULL;
+    call = *(int *)argument;
     ambit_schedule_thread one = ambit_schedule_spawn(store_and_look, (void *)0);
     ambit_schedule_thread two = ambit_schedule_spawn(store_and_look, (void *)1);
     ambit_schedule_join(one);
@@ -306,8 +308,11 @@ static void one_sees_the_other(void *argument) {
 }
 static void futex_is_a_full_barrier(void **state) {
     (void)state;
-    expect_clean_with(one_sees_the_other, (ambit_schedule_options){.argument = &with_call});
-    expect_failure(one_sees_the_other, AMBIT_SCHEDULE_ASSERTION, "seen");
+    static int wake = WAKE, wait = WAIT, no_call = NO_CALL;
+    expect_clean_with(one_sees_the_other, (ambit_schedule_options){.argument = &wake});
+    expect_clean_with(one_sees_the_other, (ambit_schedule_options){.argument = &wait});
+    expect_failure_with(one_sees_the_other, (ambit_schedule_options){.argument = &no_call},
+                        AMBIT_SCHEDULE_ASSERTION, "seen");
 }
 
 /* ---- membarrier ------------------------------------------------------------------------------ */

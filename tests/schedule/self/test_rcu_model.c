@@ -153,6 +153,10 @@ static void use_beyond_a_section_is_found(void **state) {
     (void)state;
     expect_lost_node(uses_after_section);
     expect_lost_node(loads_before_section);
+    /* Not only because a load may see an old pointer: the lock comes too late. */
+    ambit_schedule_result result =
+        outcome_with(loads_before_section, (ambit_schedule_options){.strong_memory = true});
+    assert_int_not_equal(result.failure, AMBIT_SCHEDULE_CLEAN);
 }
 
 static void replace_and_free(void *argument) {
@@ -564,6 +568,30 @@ static void qsbr_sections_end_with_quiescence(void **state) {
     expect_lost_node(qsbr_wrong);
 }
 
+/* ---- All schedules --------------------------------------------------------------------------- */
+
+static void replace_once_with_bp(void *argument) {
+    (void)argument;
+    node *old = replace_by(new_node(2));
+    urcu_bp_synchronize_rcu();
+    free(old);
+}
+static void one_reader_one_writer(void *argument) {
+    (void)argument;
+    with_node(read_with_bp, replace_once_with_bp, NULL);
+}
+static void no_schedule_of_a_small_case_fails(void **state) {
+    (void)state;
+    ambit_schedule_result result = outcome_with(
+        one_reader_one_writer,
+        (ambit_schedule_options){.strategy = AMBIT_SCHEDULE_EXHAUSTIVE, .schedules = 100000});
+    assert_int_equal(result.failure, AMBIT_SCHEDULE_CLEAN);
+    assert_true(result.complete);
+    expect_failure_with(flavours_mixed,
+                        (ambit_schedule_options){.strategy = AMBIT_SCHEDULE_EXHAUSTIVE},
+                        AMBIT_SCHEDULE_USE_AFTER_FREE, "free");
+}
+
 /* ---- Misuse ---------------------------------------------------------------------------------- */
 
 static void exit_inside(void *argument) {
@@ -634,11 +662,12 @@ static void barrier_in_callback(void *argument) {
     urcu_memb_register_thread();
     urcu_memb_call_rcu(&calls[0].head, wait_for_callbacks);
 }
+static void ignore(struct rcu_head *head) { (void)head; }
 static void frees_a_head_that_is_lent(void *argument) {
     (void)argument;
     urcu_memb_register_thread();
     node *old = new_node(1);
-    urcu_memb_call_rcu(&old->head, note_number);
+    urcu_memb_call_rcu(&old->head, ignore);
     free(old);
 }
 static void misuse_is_told(void **state) {
@@ -692,6 +721,7 @@ int main(void) {
         cmocka_unit_test(registration_of_before_stays),
         cmocka_unit_test(flavours_do_not_know_each_other),
         cmocka_unit_test(qsbr_sections_end_with_quiescence),
+        cmocka_unit_test(no_schedule_of_a_small_case_fails),
         cmocka_unit_test(misuse_is_told),
         cmocka_unit_test(head_must_be_there_until_its_callback),
     };

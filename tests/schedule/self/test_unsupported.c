@@ -161,6 +161,12 @@ static void fills_its_stack(void *argument) {
     zero = fill_stack(NULL);
 }
 static char *mapped;
+static void (*volatile nowhere)(void);
+static void calls_nothing(void *argument) {
+    (void)argument;
+    nowhere();
+    zero = 1; /* so that it is a call and not a jump */
+}
 static char *forbidden;
 static void writes_what_it_may_not(void *argument) {
     (void)argument;
@@ -189,6 +195,7 @@ static void ends_of_the_program_are_failures(void **state) {
         {exits, "exit(3) was called"},
         {leaves, "_exit(4) was called"},
         {writes_to_nowhere, "SIGSEGV at address 0x40"},
+        {calls_nothing, "in calls_nothing()"},
         {spawns_a_crash, "SIGSEGV at address 0x40"},
         {divides_by_zero, "SIGFPE"},
         {traps, "SIGILL"},

@@ -32,8 +32,8 @@
 #define ambit__strategy_follow simulated_strategy_follow
 #define ambit__explore_set simulated_explore_set
 #define ambit__follow_set simulated_follow_set
-#define ambit__follow_print simulated_follow_print
-#define ambit__follow_parse simulated_follow_parse
+#define ambit__choices_print simulated_choices_print
+#define ambit__choices_read simulated_choices_read
 #define ambit__touch_of simulated_touch_of
 #define ambit__never_together simulated_never_together
 #define ambit__waits_for_one simulated_waits_for_one
@@ -45,8 +45,8 @@
 #define VARIABLES 6
 #define STORES_MOST 40
 #define ACTIONS_MOST 20
-#define STEPS_MOST 400
-#define SPURIOUS_MOST 2
+#define STEPS_OF_WORLD 400
+#define SPURIOUS_OF_WORLD 2
 
 typedef enum action_kind {
     LOAD,    /* register = variable; any store that may be seen */
@@ -118,13 +118,13 @@ static struct {
     history variables[VARIABLES];
     int owner[VARIABLES]; /* thread + 1 */
     seen released[VARIABLES], fences;
-    taken_step steps[STEPS_MOST];
+    taken_step steps[STEPS_OF_WORLD];
     size_t step_count;
     uint64_t chosen; /* before all steps */
     unsigned spurious, switches;
     bool stuck;
     jmp_buf failing;
-    ambit__written written[4 * STEPS_MOST];
+    ambit__written written[4 * STEPS_OF_WORLD];
     char objects[VARIABLES][64]; /* what has their addresses */
 } world;
 
@@ -408,7 +408,7 @@ static inline unsigned pick_next(unsigned current) {
         if (world.threads[i].spinning) continue;
         if (!next->ready || next->ready(next->argument))
             enabled |= 1u << i;
-        else if (next->spurious && world.spurious < SPURIOUS_MOST)
+        else if (next->spurious && world.spurious < SPURIOUS_OF_WORLD)
             early |= 1u << i;
     }
     if (!enabled && !never_stuck_early) early = 0;
@@ -440,7 +440,7 @@ static inline void run_world(void) {
         simulated_self = &simulated_threads[chosen];
         ambit__operation *taken = simulated_self->next;
         simulated_self->next = NULL;
-        assert_true(world.step_count < STEPS_MOST);
+        assert_true(world.step_count < STEPS_OF_WORLD);
         taken_step *step = &world.steps[world.step_count++];
         step->thread = (uint8_t)chosen;
         step->chosen = 0;
@@ -486,7 +486,7 @@ static inline uint64_t outcome(void) {
 /* The same for all orders of the same steps that differ only where they do not meet: always the lowest thread
  * whose step meets none that is still to come before it. */
 static inline uint64_t trace(void) {
-    bool done[STEPS_MOST] = {false};
+    bool done[STEPS_OF_WORLD] = {false};
     uint64_t hash = world.chosen;
     for (size_t count = 0; count < world.step_count; count++) {
         size_t best = world.step_count;

@@ -364,6 +364,13 @@ static void what_nothing_points_to_leaks(void **state) {
     assert_true(leaks(1, 8, 2));
 }
 
+static void what_the_first_thread_keeps_by_a_key_does_not_leak(void **state) {
+    (void)state;
+    ambit__threads[1].keys[0] = allocate(8, 1);
+    ambit__threads[0].keys[AMBIT__KEYS - 1] = allocate(16, 2);
+    assert_true(leaks(1, 8, 1));
+}
+
 static void what_is_reached_through_others_does_not_leak(void **state) {
     (void)state;
     char *chain[4];
@@ -461,6 +468,7 @@ int main(void) {
         TEST(each_schedule_gets_the_same_addresses_unless_shifted),
         TEST(blocks_of_the_last_schedule_are_forgotten),
         TEST(what_nothing_points_to_leaks),
+        TEST(what_the_first_thread_keeps_by_a_key_does_not_leak),
         TEST(what_is_reached_through_others_does_not_leak),
         TEST(unmapped_memory_is_told_and_goes_at_the_end),
         TEST(older_mappings_come_back),

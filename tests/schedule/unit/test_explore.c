@@ -7,8 +7,8 @@
 /* ---- Brute force ----------------------------------------------------------------------------- */
 
 static struct {
-    unsigned taken[4 * STEPS_MOST], most[4 * STEPS_MOST];
-    uint32_t masks[4 * STEPS_MOST];
+    unsigned taken[4 * STEPS_OF_WORLD], most[4 * STEPS_OF_WORLD];
+    uint32_t masks[4 * STEPS_OF_WORLD];
     size_t count, at;
 } path;
 
@@ -19,7 +19,7 @@ static void brute_begin(uint64_t seed) {
 
 static unsigned brute_next(unsigned count) {
     if (path.at == path.count) {
-        assert_true(path.count < 4 * STEPS_MOST);
+        assert_true(path.count < 4 * STEPS_OF_WORLD);
         path.taken[path.count] = 0;
         path.most[path.count++] = count;
     }

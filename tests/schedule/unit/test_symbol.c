@@ -42,6 +42,7 @@ static struct {
 } pool = {.count = 1};
 static int plain;
 static _Thread_local struct node of_thread;
+static char far[1 << 20]; /* behind what is mapped from the file */
 
 ALONE static uintptr_t inside_of_static(void) {
     static long hits[3];
@@ -114,6 +115,13 @@ static void a_variable_has_its_name(void **state) {
     check_name((char *)&plain + 2, 1, "plain + 2");
 }
 
+static void a_variable_of_zeros_has_its_name(void **state) {
+    (void)state;
+    check_name(&far[70000], 1, "far[70000]");
+    far[1] = 1;
+    check_name(&far[1], 1, "far[1]");
+}
+
 static void members_and_elements_are_named(void **state) {
     (void)state;
     check_name(&pool.nodes[1].values[2], sizeof(int), "pool.nodes[1].values[2]");
@@ -163,6 +171,7 @@ int main(void) {
         cmocka_unit_test(a_site_that_is_none_is_told_as_an_address),
         cmocka_unit_test(a_function_has_its_name),
         cmocka_unit_test(a_variable_has_its_name),
+        cmocka_unit_test(a_variable_of_zeros_has_its_name),
         cmocka_unit_test(members_and_elements_are_named),
         cmocka_unit_test(a_size_says_how_deep_is_meant),
         cmocka_unit_test(a_static_of_a_function_has_its_own_name),

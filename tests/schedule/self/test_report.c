@@ -1,0 +1,215 @@
+/* What a failure looks like: the text of a dead lock to the letter, of the others what matters. */
+#include "capture.h"
+
+#include <ambit/schedule.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+static int run(ambit_schedule_fn *scenario, const char *name, ambit_schedule_strategy strategy) {
+    ambit_schedule_options options = {.name = name, .strategy = strategy, .seed = 1};
+    capture capture = capture_begin();
+    int status = ambit_schedule_run(scenario, &options);
+    capture_end(capture);
+    mask_hashes();
+    return status;
+}
+
+/* ---- Dead lock ------------------------------------------------------------------------------- */
+
+static struct {
+    int balance;
+    pthread_mutex_t lock;
+} mine = {0, PTHREAD_MUTEX_INITIALIZER}, yours = {0, PTHREAD_MUTEX_INITIALIZER};
+
+#line 100 "planted/bank.c"
+static __attribute__((noinline)) void take_mine(void) {
+    pthread_mutex_lock(&mine.lock);
+}
+static __attribute__((noinline)) void take_yours(void) {
+    pthread_mutex_lock(&yours.lock);
+}
+static void give(void *argument) {
+    (void)argument;
+    take_mine();
+    take_yours();
+    pthread_mutex_unlock(&yours.lock);
+    pthread_mutex_unlock(&mine.lock);
+}
+static void receive(void *argument) {
+    (void)argument;
+    take_yours();
+    take_mine();
+    pthread_mutex_unlock(&mine.lock);
+    pthread_mutex_unlock(&yours.lock);
+}
+static void both(void *argument) {
+    (void)argument;
+    ambit_schedule_thread one = ambit_schedule_spawn(give, NULL);
+    ambit_schedule_thread two = ambit_schedule_spawn(receive, NULL);
+    ambit_schedule_join(one);
+    ambit_schedule_join(two);
+}
+#line 54 "test_report.c"
+
+/* Everything up to the line that plays it again, which is of the seed that was found. */
+static void cut_at_replay(void) {
+    char *at = strstr(captured, "    play it again:");
+    assert_non_null(at);
+    *at = '\0';
+    for (at = captured; (at = strstr(at, "/planted/")); at++) {
+        char *start = at;
+        while (start > captured && start[-1] != ' ') start--;
+        memmove(start, at + 1, strlen(at + 1) + 1);
+        at = start;
+    }
+}
+
+
+static void a_dead_lock_is_told_to_the_letter(void **state) {
+    (void)state;
+    assert_int_equal(run(both, "bank", AMBIT_SCHEDULE_RANDOM), 1);
+    cut_at_replay();
+    check_says("\nambit::schedule: bank: dead lock\n"
+               "    all threads wait, and at least one for a lock\n"
+               "    thread 0 waits for the end of thread 1:\n"
+               "        planted/bank.c:124 in both()\n"
+               "    thread 1 waits for mutex yours.lock, held by thread 2 since "
+               "planted/bank.c:104 in take_yours():\n"
+               "        planted/bank.c:104 in take_yours()\n"
+               "        planted/bank.c:109 in give()\n"
+               "    thread 2 waits for mutex mine.lock, held by thread 1 since "
+               "planted/bank.c:101 in take_mine():\n"
+               "        planted/bank.c:101 in take_mine()\n"
+               "        planted/bank.c:116 in receive()\n"
+               "\n"
+               "    schedule: strategy random, seed 0x");
+    check_says(" step  0 both");
+    check_says("lock mine.lock");
+    check_says("bank.c:101\n");
+    check_says("waits: lock mine.lock");
+    check_says("waits: lock yours.lock");
+    check_says("waits: join thread 1");
+}
+
+/* ---- Race ------------------------------------------------------------------------------------ */
+
+struct { /* not static: a compiler would keep what is used of it alone */
+    int before;
+    struct {
+        int hits[3];
+    } page[2];
+} statistics;
+static void hit(void *argument) {
+    (void)argument;
+    statistics.page[1].hits[2]++;
+}
+static void two_hit(void *argument) {
+    (void)argument;
+    ambit_schedule_thread one = ambit_schedule_spawn(hit, NULL);
+    hit(NULL);
+    ambit_schedule_join(one);
+}
+static void a_race_names_the_memory_and_both_lines(void **state) {
+    (void)state;
+    assert_int_equal(run(two_hit, "pages", AMBIT_SCHEDULE_MIXED), 1);
+    check_says("pages: data race");
+    check_says("on statistics.page[1].hits[2]\n");
+    check_says("the earlier one was here:\n");
+    check_says("in hit()\n");
+    check_says("write statistics.page[1].hits[2]");
+    check_says("\n>"); /* the row that failed */
+}
+
+/* ---- Heap ------------------------------------------------------------------------------------ */
+
+static void give_back(void *block) { free(block); }
+static void uses_after(void *argument) {
+    (void)argument;
+    int *block = malloc(4 * sizeof *block);
+    block[2] = 1;
+    ambit_schedule_thread one = ambit_schedule_spawn(give_back, block);
+    ambit_schedule_join(one);
+    block[2]++;
+}
+static void a_use_after_free_names_the_block_and_who_freed_it(void **state) {
+    (void)state;
+    assert_int_equal(run(uses_after, "blocks", AMBIT_SCHEDULE_MIXED), 1);
+    check_says("blocks: use after free");
+    check_says("on heap block 1 (16 bytes from ");
+    check_says("in uses_after()) + 8\n");
+    check_says("it was freed here:\n");
+    check_says("in give_back()\n");
+    check_says("malloc heap 1");
+    check_says("free heap 1");
+}
+
+static void *volatile kept;
+static void loses(void *argument) {
+    (void)argument;
+    kept = malloc(40);
+    kept = NULL;
+}
+static void a_leak_names_who_allocated(void **state) {
+    (void)state;
+    assert_int_equal(run(loses, "lost", AMBIT_SCHEDULE_MIXED), 1);
+    check_says("lost: leak");
+    check_says("40 bytes");
+    check_says("allocated at:\n");
+    check_says("in loses()\n");
+}
+
+/* ---- Atomics, notes, thread-locals ----------------------------------------------------------- */
+
+static _Thread_local atomic_int own[3];
+static atomic_int ready;
+static _Atomic(atomic_int *) lent;
+static void lends(void *argument) {
+    (void)argument;
+    atomic_store_explicit(&own[1], 5, memory_order_relaxed);
+    atomic_store_explicit(&lent, &own[1], memory_order_release);
+    while (!atomic_load_explicit(&ready, memory_order_acquire)) ambit_schedule_yield();
+}
+static void borrows(void *argument) {
+    (void)argument;
+    ambit_schedule_thread one = ambit_schedule_spawn(lends, NULL);
+    atomic_int *of_other;
+    while (!(of_other = atomic_load_explicit(&lent, memory_order_acquire))) ambit_schedule_yield();
+    ambit_schedule_note("got %d", atomic_load_explicit(of_other, memory_order_relaxed));
+    atomic_store_explicit(&ready, 1, memory_order_release);
+    ambit_schedule_join(one);
+    ambit_schedule_assert(!"the end");
+}
+static void values_that_are_addresses_are_shown_by_name(void **state) {
+    (void)state;
+    assert_int_equal(run(borrows, "lending", AMBIT_SCHEDULE_MIXED), 1);
+    check_says("store own[1] of thread 1 = 5");
+    check_says("store lent = own[1] of thread 1 release");
+    check_says("load lent = own[1] of thread 1 acquire");
+    check_says("\"got 5\"");
+    check_says("store ready = 1 release");
+}
+
+static void no_line_is_wider_than_100_columns(void **state) {
+    (void)state;
+    ambit_schedule_fn *const scenarios[] = {both, two_hit, uses_after, borrows};
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(run(scenarios[i], "wide", AMBIT_SCHEDULE_MIXED), 1);
+        char *table = strstr(captured, " step  0");
+        assert_non_null(table);
+        for (char *line = strtok(table, "\n"); line && strncmp(line, "    play", 8) != 0;
+             line = strtok(NULL, "\n"))
+            assert_true(strlen(line) <= 100);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_dead_lock_is_told_to_the_letter),
+        cmocka_unit_test(a_race_names_the_memory_and_both_lines),
+        cmocka_unit_test(a_use_after_free_names_the_block_and_who_freed_it),
+        cmocka_unit_test(a_leak_names_who_allocated),
+        cmocka_unit_test(values_that_are_addresses_are_shown_by_name),
+        cmocka_unit_test(no_line_is_wider_than_100_columns),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
