@@ -223,24 +223,22 @@ static void make_busy(ambit_ctx *busy) {
     ambit__store_relaxed(&busy->last_keeper, CREW);
 }
 
-/* The child was counted before there were shards. They were another's before, whose counts are no
- * longer in them. */
+/* The child was counted before there were shards. They were another's before, whose counts must not be in
+ * them any more. */
 AMBIT_SCHEDULE_TEST_WITH(a_child_goes_while_shards_come, .before = muster) {
-    open_full();
-    ambit_ctx *before = ctx;
-    make_busy(before);
-    hold_for(1);
-    be(1);
-    hold_for(2);
     be(0);
-    ambit_schedule_assert(ambit__load_relaxed(&ctx->head.shards));
-    ambit_ctx_drop(&holds[1]);
-    ambit_ctx_drop(&holds[2]);
-    end(ctx);
-    destroyed = 0;
+    ambit_ctx *before = open_below(ambit_background());
+    make_busy(before);
+    ambit_hold *hold = hold_of(before);
+    be(1);
+    ambit_hold *counted = hold_of(before);
     open_full();
     child = open_below(ctx);
+    ambit_schedule_assert(ambit__load_relaxed(&before->head.shards));
     ambit_schedule_thread other = start(1, close_child);
+    ambit_ctx_drop(&hold);
+    ambit_ctx_drop(&counted);
+    end(before);
     make_busy(ctx);
     hold_for(2);
     ambit_ctx_drop(&holds[2]);
