@@ -32,8 +32,9 @@ static bool enlist(ambit_ctx *ctx, ambit_cancel *node, bool fresh) {
 /* On this thread: the context has ended already. */
 static void run_at_once(ambit_ctx *ctx, ambit_cancel *node) {
     node->thread = ambit__thread_id();
-    /* Release pairs with the acquire in ambit_ctx_off_cancel(): whose it is stands before. */
-    ambit__store_release(&node->state, AMBIT__NODE_RUNNING);
+    /* Relaxed: before it has run its callback nobody else can know that it was registered, so whoever
+     * takes it back learns of it from the callback, and comes after this. */
+    ambit__store_relaxed(&node->state, AMBIT__NODE_RUNNING);
     if (!ambit__cancel_run(node)) return;
     /* Should the callback have closed the context: its lock is there, whatever the memory is now. */
     ambit__spin_lock(&ctx->waiting.lock);
@@ -56,8 +57,8 @@ ambit_status ambit_ctx_on_cancel_at(ambit_ctx *ctx, ambit_cancel *node, ambit_ca
     ambit_status status = ambit_ctx_err(ctx);
     if (!status) {
         bool fresh = false;
-        /* Acquire pairs with the release in ambit__ctx_arm_unchecked(). */
-        if (ambit__unlikely(ambit__load_acquire(&ctx->armed) != AMBIT__ARMED)) {
+        /* Relaxed: nothing of what arming has written is read by it, see claim_chain(). */
+        if (ambit__unlikely(ambit__load_relaxed(&ctx->armed) != AMBIT__ARMED)) {
             status = ambit__ctx_arm_unchecked(ctx, &fresh);
             if (status) return status;
         }
@@ -81,7 +82,8 @@ ambit_removal ambit_ctx_off_cancel(ambit_ctx *ctx, ambit_cancel *node) {
     if (ambit__ctx_is_background(ctx)) return AMBIT_REMOVED;
     ambit__list *list = ambit__ctx_list_of(ctx, node);
     ambit__spin_lock(&list->lock);
-    uint32_t state = ambit__load_acquire(&node->state);
+    /* Relaxed: the lock orders it, but for run_at_once(), see there. */
+    uint32_t state = ambit__load_relaxed(&node->state);
     bool running = state == AMBIT__NODE_RUNNING || state == AMBIT__NODE_AWAITED;
     bool here = running && node->thread == ambit__thread_id();
     if (state == AMBIT__NODE_LISTED) {
