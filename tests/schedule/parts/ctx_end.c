@@ -7,7 +7,7 @@
 
 #include "ctxs.h"
 
-AMBIT_SCHEDULE_COVERS("ctx/cancel.c ctx/callback.c")
+AMBIT_SCHEDULE_COVERS("ctx/cancel.c ctx/callback.c ambit/ctx_inline.h:ambit_ctx_err")
 
 /* The owner closes by a pointer of its own: close writes to it. */
 static ambit_ctx *ctx, *child;
