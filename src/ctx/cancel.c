@@ -118,9 +118,9 @@ static ambit_cause settled(const ambit_ctx *ctx, int64_t now_ns, bool handler) {
 }
 
 ambit_status ambit__ctx_err_ended(const ambit_ctx *ctx) {
-    /* Relaxed: the end that led here was acquired by ambit_ctx_err(), and nobody can tell of which of
-     * two ends it has heard before it has asked for the cause. */
-    uint32_t own = ambit__load_relaxed(&ctx->head.state);
+    /* Acquire as in ambit_ctx_err(), which may have come here for an ancestor's end: that this one was
+     * cancelled itself, and not timed out like that, tells what was done before. */
+    uint32_t own = ambit__load_acquire(&ctx->head.state);
     return own ? (ambit_status)own : settled(ctx, INT64_MIN, true).code;
 }
 

@@ -43,6 +43,31 @@ static void open_two(void) {
     child = open_below(ctx);
 }
 
+/* ---- What a status tells ---------------------------------------------------------------------- */
+
+static int told; /* written before the cancel, and known by nothing else */
+
+static void tell_and_cancel(void) {
+    told = 1;
+    cancel_it();
+}
+static void open_two_until_soon(void *argument) {
+    muster(argument);
+    ambit_ctx *parent;
+    ambit_schedule_assert(!ambit_ctx_open_timeout(ambit_background(), AMBIT_MILLISECOND, &parent));
+    ctx = open_below(parent);
+    child = parent;
+}
+
+/* Who hears that it was cancelled comes after the cancel, also where an ancestor's end led to the look. */
+AMBIT_SCHEDULE_TEST_WITH(cancelled_is_after_the_cancel, .before = open_two_until_soon) {
+    be(0);
+    ambit_schedule_thread other = start(1, tell_and_cancel);
+    while (!ambit_ctx_err(child)) ambit_schedule_yield();
+    if (ambit_ctx_err(ctx) == AMBIT_CANCELLED) ambit_schedule_assert(told == 1);
+    ambit_schedule_join(other);
+}
+
 /* ---- One cause, for all ---------------------------------------------------------------------- */
 
 static bool same(ambit_cause one, ambit_cause other) {

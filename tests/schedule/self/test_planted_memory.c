@@ -319,10 +319,11 @@ static void exit_inside(void *argument) {
     together(leave_inside, replace_published);
 }
 
-enum { RACE = AMBIT_SCHEDULE_RACE, AFTER_FREE = AMBIT_SCHEDULE_USE_AFTER_FREE };
+#define AFTER_FREE AMBIT_SCHEDULE_USE_AFTER_FREE
 static const planted all[] = {
     {"last reference dropped relaxed", last_drop, AFTER_FREE, 0, "use", "discard", 0},
-    {"reference taken after zero", get_after_zero, AFTER_FREE, 0, "discard", NULL, 0},
+    {"reference taken after zero", get_after_zero, AFTER_FREE, AMBIT_SCHEDULE_MISUSE, "discard",
+     NULL, 0},
     {"pointer kept over its lock", stale_pointer, AFTER_FREE, 0, "use", "discard", 0},
     {"stack without a grave", stack_without_grave, AFTER_FREE, 0, "entry_behind", "discard_entry",
      0},
