@@ -149,11 +149,13 @@ static int fd_of(ambit_ctx *of) {
     return fd;
 }
 
+/* Whether poll() orders what was before the write with what comes after it stands nowhere, so the
+ * context is asked until it says so. */
 static void poll_for_it(void) {
     int fd = fd_of(ctx);
     while (!is_readable(fd, -1)) {
     }
-    ambit_schedule_assert(ambit_ctx_err(ctx) == AMBIT_CANCELLED);
+    while (!ambit_ctx_err(ctx)) ambit_schedule_yield();
     ambit_schedule_assert(is_readable(fd, 0)); /* it stays so */
 }
 
@@ -178,7 +180,8 @@ AMBIT_SCHEDULE_TEST_WITH(all_get_the_same_descriptor, .before = muster) {
     fds[0] = fd_of(ctx);
     ambit_schedule_assert(!is_readable(fds[0], 0));
     ambit_ctx_cancel(ctx, NULL);
-    ambit_schedule_assert(is_readable(fds[0], 0));
+    while (!is_readable(fds[0], -1)) { /* the other may still be about to watch */
+    }
     ambit_schedule_join(other);
     ambit_schedule_assert(fds[0] == fds[1]);
     end(ctx);
