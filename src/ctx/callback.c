@@ -108,8 +108,9 @@ ambit_removal ambit_ctx_off_cancel(ambit_ctx *ctx, ambit_cancel *node) {
 static void wake(ambit_ctx *ctx, void *argument) {
     (void)ctx;
     _Atomic(uint32_t) *word = argument;
-    /* Release pairs with the acquire in sleep_until(). */
-    ambit__store_release(word, 1);
+    /* Relaxed: it only says that there is no more to wait for; sleep_until() then meets this callback
+     * in ambit_ctx_off_cancel(), which orders it. */
+    ambit__store_relaxed(word, 1);
     ambit__unpark(word, 1);
 }
 
@@ -119,7 +120,7 @@ static ambit_status sleep_until(ambit_ctx *ctx, int64_t time_ns, const char *fun
     ambit__ctx_check(ctx, function, NULL);
     ambit_status status = ambit_ctx_on_cancel(ctx, &node, wake, &word);
     if (status) return status;
-    while (!ambit__load_acquire(&word) && ambit__clock_now() < time_ns)
+    while (!ambit__load_relaxed(&word) && ambit__clock_now() < time_ns)
         (void)ambit__park_until(&word, 0, time_ns);
     (void)ambit_ctx_off_cancel(ctx, &node); /* after it nobody knows of this stack */
     return ambit_ctx_err(ctx);
@@ -176,8 +177,9 @@ static int adopt_fd(ambit_ctx *ctx, int fd, int *inherited) {
 /* Has a new descriptor made readable. Armed already, so the node is listed, or has run: nothing is
  * left to fail. Where a parent process had one, its node is in place, or has run without effect. */
 static void watch_for_fd(ambit_ctx *ctx, bool inherited, const ambit_site *site) {
-    /* Acquire pairs with the release in ambit__cancel_done_locked(). */
-    uint32_t state = ambit__load_acquire(&ctx->fd_node.state);
+    /* Relaxed: a callback that did not find the descriptor has held the lock before adopt_fd() did,
+     * which therefore orders what is seen here; one that did has made it readable. */
+    uint32_t state = ambit__load_relaxed(&ctx->fd_node.state);
     if (inherited && state == AMBIT__NODE_LISTED) return;
     if (inherited && state != AMBIT__NODE_IDLE) {
         make_readable(ctx, NULL);

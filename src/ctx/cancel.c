@@ -46,8 +46,7 @@ static const ambit_ctx *first_ended(const ambit_ctx *ctx) {
     const ambit_ctx *first = NULL;
     for (const ambit_ctx *at = ctx; at; at = at->head.parent) {
         bool ended = ambit__load_acquire(&at->head.state);
-        /* Acquire pairs with the release in ambit_ctx_merge_at(). */
-        const ambit_ctx *second = ambit__load_acquire(&at->second);
+        const ambit_ctx *second = ambit__load_relaxed(&at->second);
         const ambit_ctx *found = ended ? at : second ? first_ended(second) : NULL;
         if (found && (!first || found->ended_ns < first->ended_ns)) first = found;
         if (ended) break; /* what is above has been weighed when it ended */
