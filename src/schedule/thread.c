@@ -104,8 +104,10 @@ static bool has_ended(void *thread) {
     return ((const ambit__schedule_thread *)thread)->state == AMBIT__THREAD_ENDED;
 }
 
-bool ambit__join(ambit__schedule_thread *thread, int64_t deadline_ns, const void *site) {
+bool ambit__join(ambit__schedule_thread *thread, int64_t deadline_ns, const char *name,
+                 const void *site) {
     ambit__operation operation = {.kind = AMBIT__OP_JOIN,
+                                  .name = name,
                                   .site = site,
                                   .address = thread,
                                   .writes = true,

@@ -51,8 +51,7 @@ static void open_three(void) {
 /* Whenever it was registered, it has run when both are through. */
 static void register_below(void) { (void)register_on(grandchild, 1); }
 static void check_all_ran(void) {
-    for (unsigned i = 1; i < CREW; i++)
-        ambit_schedule_assert(ran[i] == (nodes[i].ctx != NULL));
+    for (unsigned i = 1; i < CREW; i++) ambit_schedule_assert(ran[i] == (nodes[i].ctx != NULL));
 }
 
 AMBIT_SCHEDULE_TEST_WITH(armed_while_the_root_is_cancelled, .before = muster) {

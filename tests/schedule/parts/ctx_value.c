@@ -34,8 +34,7 @@ static ambit_ctx *ctx, *child;
 
 static void put(unsigned key) {
     const int number = (int)key + 100;
-    ambit_schedule_assert(
-        !ambit__ctx_put(ctx, &keys[key], &number, sizeof number, _Alignof(int)));
+    ambit_schedule_assert(!ambit__ctx_put(ctx, &keys[key], &number, sizeof number, _Alignof(int)));
 }
 /* Whether it is there; then it is what was put. */
 static bool get(const ambit_ctx *of, unsigned key) {

@@ -22,7 +22,6 @@
 #define ambit__arena_find_leak memory_arena_find_leak
 #define ambit__arena_free memory_arena_free
 #define ambit__arena_keep memory_arena_keep
-#define ambit__arena_name memory_arena_name
 #define ambit__arena_number memory_arena_number
 #define ambit__arena_owns memory_arena_owns
 #define ambit__arena_pattern memory_arena_pattern
