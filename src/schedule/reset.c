@@ -23,6 +23,7 @@ void ambit__undo_all(void) {
 }
 
 void ambit__keep_all(void) {
+    ambit__threads_keep();
     ambit__objects_keep();
     ambit__shadow_keep();
     ambit__arena_keep();
@@ -34,6 +35,7 @@ void ambit__forget_all(void) {
     ambit__shadow_forget();
     ambit__arena_forget();
     ambit__atfork_forget();
+    ambit__threads_forget();
     ambit__objects_forget();
     ambit__descriptors_forget();
     ambit__rcu_forget();

@@ -160,7 +160,7 @@ static void a_leak_names_who_allocated(void **state) {
     check_says("in loses()\n");
 }
 
-static char *letters;
+static char *volatile letters;
 static void overruns(void *argument) {
     (void)argument;
     letters = malloc(16);

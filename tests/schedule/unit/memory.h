@@ -40,6 +40,7 @@
 #define ambit__mapping_owns memory_mapping_owns
 #define ambit__mappings_keep memory_mappings_keep
 #define ambit__mappings_reset memory_mappings_reset
+#define ambit__reading_for memory_reading_for
 #define ambit__recording memory_recording
 #define ambit__reserve memory_reserve
 #define ambit__schedule_number memory_schedule_number
@@ -79,6 +80,7 @@ ambit__schedule_thread ambit__threads[AMBIT__THREADS];
 unsigned ambit__thread_count;
 uint32_t ambit__schedule_number;
 bool ambit__recording;
+const void *volatile ambit__reading_for;
 ambit__finding ambit__found;
 
 static uintptr_t test_stack_low, test_stack_high; /* of thread 7 */
