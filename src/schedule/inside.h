@@ -7,13 +7,21 @@
  * does it and runs on to its next step. Plain accesses are no steps: whether they race is known from
  * vector clocks, whatever their order.
  *
- *   abi_*.c     what the compiler calls          wrap_*.c    what the linker puts in other's places
- *   step.c      steps, threads, time, failing    host.c      threads of the kernel, and going from one to another
- *   history.c   memory as C11 allows it          shadow.c    who touched which byte; putting all back
- *   arena.c     the heap of a schedule           rcu.c       liburcu's model
- *   random.c, explore.c, follow.c  strategies    shrink.c    a shorter schedule that fails
- *   run.c       many schedules                   mutant.c    weakened orders
- *   table.c, symbol.c, report.c  what is told    main.c      the command line
+ *   abi_*.c                   what the compiler calls
+ *   wrap_*.c                  what the linker puts in others' places: wrap.txt
+ *   step.c, thread.c, reset.c, scenario.c  steps, threads, time, failing; begin and end
+ *   host.c                    threads of the kernel, and going from one to another
+ *   history.c                 memory as C11 allows it
+ *   shadow.c, bad_access.c    who touched which byte; putting all back
+ *   arena.c, mapping.c        the heap of a schedule
+ *   object.c, descriptor.c    locks and the like; files and sockets
+ *   rcu.c, rcu_liburcu.c      liburcu's model, under liburcu's names
+ *   random.c, explore.c, explore_meet.c, follow.c  strategies
+ *   run.c, again.c, shrink.c  many schedules; one that failed once more, and shorter
+ *   mutant.c, survey.c        weakened orders, and which of them are noticed
+ *   symbol.c, variable.c, row.c, table.c, report.c  what is told
+ *   crash.c, watchdog.c       ends that nobody planned
+ *   main.c, main_entry.c, command.c, alone.c  the program of tests
  *
  * Nothing here is compiled with -fsanitize=thread, calls malloc in a schedule, or is thread-safe:
  * one thread runs at a time. No choice depends on an address, on real time or on a process id. */
@@ -161,9 +169,6 @@ typedef struct ambit__schedule_thread {
     void *keys[AMBIT__KEYS]; /* pthread_setspecific() */
     uint32_t ended_epoch;    /* of the thread that had this place before */
     ambit__operation start_operation;
-    unsigned rcu_nesting; /* rcu.c */
-    bool rcu_registered;
-    const void *rcu_site;
 } ambit__schedule_thread;
 
 /* ---- step.c ---------------------------------------------------------------------------------- */
@@ -255,8 +260,7 @@ typedef enum ambit__object_kind {
     AMBIT__OBJECT_ONCE,
     AMBIT__OBJECT_SEMAPHORE,
     AMBIT__OBJECT_BARRIER,
-    AMBIT__OBJECT_DESCRIPTOR, /* address: the number */
-    AMBIT__OBJECT_THREAD,     /* address: the handle */
+    AMBIT__OBJECT_THREAD, /* address: the handle */
     AMBIT__OBJECT_KEY,
     AMBIT__OBJECT_SPIN,
     AMBIT__OBJECT_ANNOTATION, /* abi_annotation.c: __tsan_acquire() and the like */

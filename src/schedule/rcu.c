@@ -96,8 +96,6 @@ static void open_section(ambit__model_flavour flavour, const void *site) {
     reader *self = self_in(flavour);
     self->nesting = 1;
     self->site = site;
-    ambit__self->rcu_nesting++;
-    ambit__self->rcu_site = site;
     ambit__acquire_from(&models[flavour].began);
 }
 
@@ -111,7 +109,6 @@ static void leave_grace(grace *of) {
 static void close_section(ambit__model_flavour flavour) {
     model *of = &models[flavour];
     self_in(flavour)->nesting = 0;
-    ambit__self->rcu_nesting--;
     for (unsigned i = 0; i < AMBIT__THREADS; i++)
         if (of->waits[i]) leave_grace(of->waits[i]);
     for (uint64_t i = of->done; i < of->called; i++) leave_grace(&call_at(flavour, i)->grace);
@@ -138,7 +135,6 @@ void ambit__model_register(ambit__model_flavour flavour, const void *site) {
         misuse(site, self->site, "rcu_register_thread() of a thread that is registered");
     step(flavour, "rcu_register_thread", false, site);
     *self = (reader){.registered = true, .site = site};
-    ambit__self->rcu_registered = true;
     if (flavour == AMBIT__RCU_QSBR) open_section(flavour, site);
 }
 
@@ -152,7 +148,6 @@ void ambit__model_unregister(ambit__model_flavour flavour, const void *site) {
     step(flavour, "rcu_unregister_thread", false, site);
     if (self->nesting) close_section(flavour);
     *self = (reader){0};
-    ambit__self->rcu_registered = false;
 }
 
 void ambit__model_read_lock(ambit__model_flavour flavour, const void *site) {
