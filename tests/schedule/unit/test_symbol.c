@@ -38,6 +38,16 @@ ALONE static const void *without_a_line(void) {
 #line 39 "test_symbol.c"
 /* clang-format on */
 
+/* No debug information tells of this one, as of code that was built without. */
+const void *bare(void);
+__asm__(".pushsection .text.bare, \"ax\", @progbits\n"
+        ".globl bare\n"
+        ".type bare, @function\n"
+        "bare: lea 0(%rip), %rax\n" /* 7 bytes */
+        "ret\n"
+        ".size bare, . - bare\n"
+        ".popsection");
+
 struct node {
     struct node *next;
     int values[4];
@@ -88,6 +98,7 @@ static void an_inlined_place_is_told_with_all_its_callers(void **state) {
     check_place(&places[2], "outermost", 109);
 }
 
+/* clang tells of no line where it is told 0, gcc goes on with the one before. */
 static void a_place_without_a_line_has_the_nearest(void **state) {
     (void)state;
     const ambit__place *places;
@@ -111,6 +122,16 @@ static void a_site_is_told_by_file_and_line(void **state) {
     const void *site = outermost();
     assert_non_null(strstr(ambit__site_text(site, text, sizeof text), "deep.c:102 in innermost()"));
     assert_string_equal(ambit__site_short(site, text, sizeof text), "deep.c:102");
+}
+
+static void a_site_without_debug_information_is_told_by_its_function(void **state) {
+    (void)state;
+    const ambit__place *places;
+    assert_int_equal(ambit__places(bare(), &places), 1);
+    assert_string_equal(places[0].function, "bare");
+    assert_null(places[0].file);
+    assert_string_equal(ambit__site_text(bare(), text, sizeof text), "bare()+0x6");
+    assert_string_equal(ambit__site_short(bare(), text, sizeof text), "bare()+0x6");
 }
 
 static void a_site_that_is_none_is_told_as_an_address(void **state) {
@@ -195,6 +216,7 @@ int main(void) {
         cmocka_unit_test(a_place_without_a_line_has_the_nearest),
         cmocka_unit_test(a_place_is_looked_up_once),
         cmocka_unit_test(a_site_is_told_by_file_and_line),
+        cmocka_unit_test(a_site_without_debug_information_is_told_by_its_function),
         cmocka_unit_test(a_site_that_is_none_is_told_as_an_address),
         cmocka_unit_test(a_function_has_its_name),
         cmocka_unit_test(a_variable_has_its_name),
