@@ -33,8 +33,7 @@ static ambit_ctx *ctx, *child;
 
 static void put(unsigned key) {
     const int number = (int)key + 100;
-    ambit_schedule_assert(
-        !ambit__ctx_put(ctx, &keys[key], &number, sizeof number, _Alignof(int)));
+    ambit_schedule_assert(!ambit__ctx_put(ctx, &keys[key], &number, sizeof number, _Alignof(int)));
 }
 /* Whether it is there; then it is what was put. */
 static bool get(const ambit_ctx *of, unsigned key) {
@@ -261,6 +260,7 @@ AMBIT_SCHEDULE_TEST_WITH(who_sees_the_parents_end_sees_what_came_before, .before
     ambit_schedule_thread reader = start(1, read_result);
     result = 5;
     ambit_ctx_cancel(ctx, NULL);
+    ambit_schedule_assert(ambit_ctx_err(child) == AMBIT_CANCELLED);
     ambit_schedule_join(reader);
     end(child);
     end(ctx);
