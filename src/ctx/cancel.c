@@ -117,8 +117,8 @@ static ambit_cause settled(const ambit_ctx *ctx, int64_t now_ns, bool handler) {
 }
 
 ambit_status ambit__ctx_err_ended(const ambit_ctx *ctx) {
-    /* Acquire as in ambit_ctx_err(), which may have come here for an ancestor's end: that this one was
-     * cancelled itself, and not timed out like that, tells what was done before. */
+    /* Acquire pairs with the release in ambit__ctx_end_locked(): who hears of an end comes after what was
+     * done before it. */
     uint32_t own = ambit__load_acquire(&ctx->head.state);
     return own ? (ambit_status)own : settled(ctx, INT64_MIN, true).code;
 }

@@ -179,9 +179,10 @@ static inline ambit__list *ambit__ctx_list(ambit_ctx *ctx, uint32_t *number) {
     return &lists->shard[index].list;
 }
 
-/* The list that a node stands in. */
+/* The list that a node stands in. Relaxed: who may read `node->shard` comes after the thread that has
+ * written it, and that one found the lists by the acquire in ambit__ctx_list(). */
 static inline ambit__list *ambit__ctx_list_of(ambit_ctx *ctx, const ambit_cancel *node) {
-    ambit__shards *lists = node->shard ? ambit__load_acquire(&ctx->lists) : NULL;
+    ambit__shards *lists = node->shard ? ambit__load_relaxed(&ctx->lists) : NULL;
     return lists ? &lists->shard[node->shard - 1].list : &ctx->waiting;
 }
 

@@ -94,13 +94,16 @@ static int64_t sum_cells(const ambit__shards *shards) {
 }
 
 void ambit__ctx_fold(ambit_ctx *ctx) {
-    ambit__shards *shards = ambit__load_acquire(&ctx->head.shards);
+    /* Relaxed: give_shards() stores it under `waiting.lock` before the end, and this thread has passed
+     * through that lock after the end. */
+    ambit__shards *shards = ambit__load_relaxed(&ctx->head.shards);
     if (ambit__likely(!shards)) return;
     ambit__store_relaxed(&ctx->head.shards, NULL); /* C1 */
     ambit__heavy_barrier();
     uint64_t sum = (uint64_t)sum_cells(shards);
-    /* C3; acquire-release pairs with the other keepers', see leave(). */
-    ambit__add_acq_rel(&ctx->keepers, sum - BIAS);
+    /* C3. Relaxed: the owner's own share is still in the count, so nobody finds it zero before this
+     * thread's unkeep, and that orders; see leave(). */
+    ambit__add_relaxed(&ctx->keepers, sum - BIAS);
 }
 
 uint64_t ambit__ctx_keepers(const ambit_ctx *ctx) {

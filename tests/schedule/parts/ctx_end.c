@@ -7,7 +7,7 @@
 
 #include "ctxs.h"
 
-AMBIT_SCHEDULE_COVERS("ctx/cancel.c ctx/callback.c")
+AMBIT_SCHEDULE_COVERS("ctx/cancel.c ctx/callback.c ambit/ctx_inline.h:ambit_ctx_err")
 
 /* The owner closes by a pointer of its own: close writes to it. */
 static ambit_ctx *ctx, *child;
@@ -472,7 +472,8 @@ static void undo_and_be_the_last(void) {
     ambit__ctx_disarm_if_ended(child);
     reuse_both();
 }
-AMBIT_SCHEDULE_TEST_WITH(armed_from_below_but_not_further, .before = muster) {
+AMBIT_SCHEDULE_TEST_WITH(armed_from_below_but_not_further, .before = muster,
+                         .strategy = AMBIT_SCHEDULE_PCT, .depth = 3) {
     bool fresh;
     open_three();
     end(child);

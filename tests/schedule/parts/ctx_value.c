@@ -4,7 +4,8 @@
  * Slots and values are plain memory: a reader that comes too early has a race. */
 #include "ctxs.h"
 
-AMBIT_SCHEDULE_COVERS("ambit/ctx_inline.h ctx/value.c")
+AMBIT_SCHEDULE_COVERS("ambit/ctx_inline.h:ambit__ctx_publish ambit/ctx_inline.h:ambit__ctx_slot "
+                      "ctx/value.c")
 
 struct wide {
     _Alignas(64) int number;

@@ -6,8 +6,9 @@
  *   - Release sequences are C11's: a store by the thread that heads it continues one, as long as
  *     no other thread's store stands between (C++20 has dropped this, see litmus_cxx20; RC11 does not ask
  *     for the latter).
- *   - RC11 forbids that an execution needs a read before a write that it depends on or just follows (cycles of
- *     program order and reads-from), which C11 leaves open. What only this forbids is told apart.
+ *   - RC11 forbids that an execution needs a read before a write that it depends on or just follows
+ *     (cycles of program order and reads-from), which C11 leaves open. What only this forbids is told
+ *     apart.
  *
  * A verdict is a set of these: */
 #ifndef AMBIT_TESTS_C11_H

@@ -1,8 +1,9 @@
 /* Bugs that are planted, each beside its right twin: one body, and `wrong` says which half of it runs.
  *
- * The wrong half must be found: as what it is, with the functions where it happens, within so many schedules,
- * from whatever seed one starts; and its seed must play it again, each time with the same hash. The right half
- * must be clean. Functions that are to be named are PLACEs; who reads the message finds their lines. */
+ * The wrong half must be found: as what it is, with the functions where it happens, within so many
+ * schedules, from whatever seed one starts; and its seed must play it again, each time with the same
+ * hash. The right half must be clean. Functions that are to be named are PLACEs. PLANTED=table prints
+ * the table for the manual. */
 #ifndef AMBIT_TESTS_PLANTED_H
 #define AMBIT_TESTS_PLANTED_H
 

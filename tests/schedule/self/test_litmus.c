@@ -1,10 +1,11 @@
 /* The memory of the controlled scheduler is C11's: what C11 allows is shown, what it forbids never is.
  *
  * Each row is a program with every choice of orders. c11.h says which outcomes are allowed; the letters
- * of the row say it again for its weak outcome, as it stands in the literature, so that the two check each
- * other: all relaxed, acquire and release, sequentially consistent. A allowed, F forbidden, L allowed by C11
- * but only if a read is executed before a write that precedes it, T allowed but only if what is
- * sequentially consistent has another order than that of execution. L and T are what the model cannot show; these must never be seen either, lest the manual's list of them be wrong.
+ * of the row say it again for its weak outcome, as it stands in the literature, so that the two check
+ * each other: all relaxed, acquire and release, sequentially consistent. A is allowed, F forbidden, L
+ * allowed by C11 but only if a read is executed before a write that precedes it, T allowed but only
+ * if what is sequentially consistent has another order than that of execution. L and T are what the
+ * model cannot show; these must never be seen either, lest the manual's list of them be wrong.
  *
  * LITMUS=table prints the table for the manual, LITMUS=all that of all choices. */
 #define _GNU_SOURCE

@@ -1,6 +1,7 @@
-/* The light barrier and the heavy one: what the process that calls membarrier(2) may rely on, and those of its
- * threads that only keep the compiler from moving things. As P1202R5 has it: a light one and a heavy one are to
- * each other as two sequentially consistent fences are, two heavy ones too, two light ones are nothing. */
+/* The light barrier and the heavy one: what a process that calls membarrier(2) may rely on, and those of
+ * its threads that only keep the compiler from moving things. As P1202R5 has it: a light one and a
+ * heavy one are to each other as two sequentially consistent fences are, two heavy ones too, two light
+ * ones are nothing. LITMUS=table prints the table for the manual. */
 #define _GNU_SOURCE
 #include <setjmp.h>
 

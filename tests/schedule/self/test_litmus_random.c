@@ -139,7 +139,7 @@ static void exhaustion_shows_all_that_needs_no_late_store(void **unused) {
             say_what_is_left(&program, &outcomes, C11_IN_PLACE);
     }
     print_message("%" PRIu64 " of %" PRIu64 " complete\n", complete, programs);
-    assert_true(complete > 0);
+    assert_true(complete * 10 >= programs * 9);
 }
 
 int main(void) {

@@ -119,7 +119,7 @@ static void message_waited_for(void *argument) {
     together(careful_sender, careless_receiver);
 }
 
-/* ---- Dekker's entry: each says that it comes, then looks for the other ------------------------ */
+/* ---- Dekker's entry: each says that it comes, then looks for the other ----------------------- */
 
 static _Atomic(bool) left_comes, right_comes;
 static int entered;
@@ -136,7 +136,7 @@ static void dekker(void *argument) {
     together(come_left, come_right);
 }
 
-/* ---- A sequence lock (Boehm, MSPC 2012): the reader's last look must not be early -------------- */
+/* ---- A sequence lock (Boehm, MSPC 2012): the reader's last look must not be early ------------ */
 
 static _Atomic(unsigned) sequence;
 static _Atomic(int) half, other_half;
@@ -167,7 +167,7 @@ static void sequence_lock(void *argument) {
     together(write_halves, read_halves);
 }
 
-/* ---- Made once: the first look is without the lock --------------------------------------------- */
+/* ---- Made once: the first look is without the lock ------------------------------------------- */
 
 static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
 static int thing;
@@ -195,7 +195,7 @@ static void double_checked(void *argument) {
     together(get_thing, get_thing);
 }
 
-/* ---- A ticket lock (Mellor-Crummey and Scott, 1991) that is unlocked too lightly ---------------- */
+/* ---- A ticket lock (Mellor-Crummey and Scott, 1991) that is unlocked too lightly ------------- */
 
 static _Atomic(unsigned) next_ticket, now_serving;
 static int guarded;
@@ -213,7 +213,7 @@ static void ticket_lock(void *argument) {
     together(serve, serve);
 }
 
-/* ---- A spin lock that is taken too lightly ------------------------------------------------------ */
+/* ---- A spin lock that is taken too lightly --------------------------------------------------- */
 
 static _Atomic(bool) taken;
 
@@ -230,7 +230,7 @@ static void spin_lock(void *argument) {
     together(spin, spin);
 }
 
-/* ---- Peterson's lock: the turn is given before one looks ---------------------------------------- */
+/* ---- Peterson's lock: the turn is given before one looks ------------------------------------- */
 
 static _Atomic(int) turn;
 
@@ -250,7 +250,7 @@ static void peterson(void *argument) {
     together(contend_left, contend_right);
 }
 
-/* ---- Rings and queues ---------------------------------------------------------------------------- */
+/* ---- Rings and queues ------------------------------------------------------------------------ */
 
 enum { RING = 2 };
 static int ring[RING];
@@ -359,7 +359,7 @@ static void queue_in_wrong_order(void *argument) {
     ambit_schedule_assert(count == 2);
 }
 
-/* ---- A free list of numbers, whose first may be the same again and its next not (ABA) ------------ */
+/* ---- A free list of numbers, whose first may be the same again and its next not (ABA) -------- */
 
 enum { SLOTS = 3 };
 static _Atomic(uint32_t) slots_first; /* number + 1, and a tag above if it is right */

@@ -1,0 +1,544 @@
+/* src/ctx/shard.{c,h}: keepers counted by thread and folded at the close, and lists by thread.
+ *
+ * The context's destructor writes what every keeper reads: a count that comes to zero too early is an
+ * assertion or a race, one that never does leaves `ends` at 0. */
+#include <ambit/schedule.h>
+
+#include "ctx/ctx.h"
+
+AMBIT_SCHEDULE_COVERS("ctx/shard.c ctx/shard.h ctx/ctx.h:ambit__ctx_count_by_thread "
+                      "ctx/ctx.h:ambit__ctx_keep ctx/ctx.h:ambit__ctx_list "
+                      "ctx/ctx.h:ambit__ctx_list_of ctx/close.c:leave_origin ctx/arm.c:unlink_from "
+                      "base/thread.h:ambit__light_barrier base/thread.c:ambit__heavy_barrier")
+
+/* What shard.c has as well: so many turns of threads, or collisions, before the one that gives shards. */
+enum { TURNS = 64, COLLISIONS = 8 };
+
+static ambit_ctx *ctx;
+static unsigned ends; /* of `ctx` */
+
+static void note_end(void *argument) {
+    (void)argument;
+    ends++;
+}
+
+/* Leaves records for three threads, so that in a schedule they are only taken. The first to be taken is
+ * that of the last shard. */
+static ambit_schedule_thread early[AMBIT__SHARDS - 1];
+static _Atomic(unsigned) early_count;
+
+static void register_early(void *before) {
+    (void)ambit__thread_self();
+    ambit__add_acq_rel(&early_count, 1);
+    while (ambit__load_acquire(&early_count) < AMBIT__SHARDS - 1) ambit_schedule_yield();
+    if (before) ambit_schedule_join(*(ambit_schedule_thread *)before);
+}
+
+static void register_threads(void) {
+    (void)ambit__thread_self();
+    (void)ambit__thread_id();
+    for (unsigned i = 0; i < AMBIT__SHARDS - 1; i++) {
+        early[i] = ambit_schedule_spawn(register_early, i ? &early[i - 1] : NULL);
+        while (ambit__load_acquire(&early_count) == i) ambit_schedule_yield();
+    }
+    ambit_schedule_join(early[AMBIT__SHARDS - 2]);
+}
+
+static ambit_ctx *open_root(void) {
+    ambit_ctx *root;
+    ambit_schedule_assert(ambit_ctx_open(ambit_background(), &root) == AMBIT_OK);
+    return root;
+}
+
+/* The next who finds the list's lock taken gives shards. */
+static void let_a_collision_give(ambit_ctx *root) {
+    ambit__store_relaxed(&root->waiting.contended, COLLISIONS);
+}
+
+AMBIT__UNCHECKED static void collide(ambit_ctx *root) {
+    ambit__list_lock_contended(root, &root->waiting);
+    ambit__spin_unlock(&root->waiting.lock);
+}
+
+/* The next keeper, whose thread is not the last one's, gives them. */
+static void let_a_turn_give(ambit_ctx *root) {
+    ambit__store_relaxed(&root->last_keeper, UINT32_MAX);
+    ambit__store_relaxed(&root->turns, 2 * TURNS - 1);
+    ambit__store_relaxed(&root->turns_since_ns, ambit__clock_coarse());
+}
+
+static void give(ambit_ctx *root) {
+    let_a_collision_give(root);
+    collide(root);
+    ambit_schedule_assert(ambit__load_relaxed(&root->head.shards));
+}
+
+static void make_plain(void *argument) {
+    (void)argument;
+    register_threads();
+    ctx = open_root();
+    ambit_schedule_assert(ambit_ctx_defer(ctx, note_end, NULL) == AMBIT_OK);
+}
+
+static void keep_here(unsigned count) {
+    while (count--) ambit__ctx_keep(ctx, ambit__thread_self());
+}
+
+static void make_sharded(void *argument) {
+    make_plain(argument);
+    give(ctx);
+    keep_here(2);
+}
+
+static void touch(void) { ambit_schedule_assert(!ends); }
+
+/* ---- Counting -------------------------------------------------------------------------------- */
+
+static void let_go(void *argument) {
+    (void)argument;
+    touch();
+    ambit__ctx_unkeep(ctx, ambit__thread_self());
+}
+
+static void come_and_go(void *argument) {
+    ambit__thread *self = ambit__thread_self();
+    touch();
+    ambit__ctx_keep(ctx, self);
+    touch();
+    ambit__ctx_unkeep(ctx, self);
+    let_go(argument);
+}
+
+/* Each keeper was kept by another thread than the one that lets go: a cell is less than zero. */
+AMBIT_SCHEDULE_TEST_WITH(last_keeper_ends_it_once, .before = make_sharded,
+                         .cxx20_release_sequences = true) {
+    ambit_ctx *mine = ctx;
+    ambit_schedule_thread one = ambit_schedule_spawn(let_go, NULL);
+    ambit_schedule_thread two = ambit_schedule_spawn(let_go, NULL);
+    ambit_ctx_close(&mine);
+    ambit_schedule_join(one);
+    ambit_schedule_join(two);
+    ambit_schedule_assert(ends == 1);
+}
+
+static void make_with_one_keeper(void *argument) {
+    make_plain(argument);
+    give(ctx);
+    keep_here(1);
+}
+
+AMBIT_SCHEDULE_TEST_WITH(keepers_come_and_go_beside_the_close, .before = make_with_one_keeper,
+                         .cxx20_release_sequences = true) {
+    ambit_ctx *mine = ctx;
+    ambit_schedule_thread one = ambit_schedule_spawn(come_and_go, NULL);
+    ambit_ctx_close(&mine);
+    ambit_schedule_join(one);
+    ambit_schedule_assert(ends == 1);
+}
+
+/* More threads than shards: those beyond count in `keepers`, which must not come to zero by them. */
+static ambit__thread beyond = {.index = AMBIT__SHARDS};
+
+static void come_and_go_beyond(void *argument) {
+    (void)argument;
+    touch();
+    ambit__ctx_keep(ctx, &beyond);
+    touch();
+    ambit__ctx_unkeep(ctx, &beyond);
+    touch();
+    ambit__ctx_unkeep(ctx, &beyond);
+}
+
+AMBIT_SCHEDULE_TEST_WITH(keepers_beyond_the_shards_count_as_well, .before = make_sharded,
+                         .cxx20_release_sequences = true) {
+    ambit_ctx *mine = ctx;
+    ambit_schedule_thread one = ambit_schedule_spawn(come_and_go_beyond, NULL);
+    ambit_schedule_thread two = ambit_schedule_spawn(let_go, NULL);
+    ambit_ctx_close(&mine);
+    ambit_schedule_join(one);
+    ambit_schedule_join(two);
+    ambit_schedule_assert(ends == 1);
+}
+
+/* As programs do it: children and holds. */
+static ambit_hold *holds[2];
+
+static void make_with_holds(void *argument) {
+    make_plain(argument);
+    give(ctx);
+    for (int i = 0; i < 2; i++) ambit_schedule_assert(ambit_ctx_hold(ctx, &holds[i]) == AMBIT_OK);
+}
+
+static void open_below(void *argument) {
+    ambit_hold *hold = argument;
+    ambit_ctx *child;
+    ambit_schedule_assert(ambit_ctx_open(ambit_hold_ctx(hold), &child) == AMBIT_OK);
+    touch();
+    ambit_ctx_drop(&hold);
+    touch();
+    ambit_ctx_close(&child);
+}
+
+AMBIT_SCHEDULE_TEST_WITH(children_and_holds_keep_it, .before = make_with_holds,
+                         .cxx20_release_sequences = true) {
+    ambit_ctx *mine = ctx;
+    ambit_schedule_thread one = ambit_schedule_spawn(open_below, holds[0]);
+    ambit_schedule_thread two = ambit_schedule_spawn(open_below, holds[1]);
+    ambit_ctx_close(&mine);
+    ambit_schedule_join(one);
+    ambit_schedule_join(two);
+    ambit_schedule_assert(ends == 1);
+}
+
+/* Every schedule of one keeper that goes beside the fold. */
+AMBIT_SCHEDULE_TEST_WITH(one_goes_beside_the_fold, .before = make_with_one_keeper,
+                         .strategy = AMBIT_SCHEDULE_EXHAUSTIVE, .preemptions = 3,
+                         .schedules = 100000, .cxx20_release_sequences = true) {
+    ambit_schedule_thread one = ambit_schedule_spawn(let_go, NULL);
+    ambit__ctx_fold(ctx);
+    ambit__ctx_unkeep(ctx, ambit__thread_self());
+    ambit_schedule_join(one);
+    ambit_schedule_assert(ends == 1);
+}
+
+/* ---- Giving ---------------------------------------------------------------------------------- */
+
+static void make_about_to_turn(void *argument) {
+    make_plain(argument);
+    keep_here(2);
+    let_a_turn_give(ctx);
+}
+
+AMBIT_SCHEDULE_TEST_WITH(shards_are_given_beside_keepers, .before = make_about_to_turn,
+                         .cxx20_release_sequences = true) {
+    ambit_schedule_thread one = ambit_schedule_spawn(come_and_go, NULL);
+    ambit_schedule_thread two = ambit_schedule_spawn(come_and_go, NULL);
+    ambit_schedule_join(one);
+    ambit_schedule_join(two);
+    ambit_schedule_assert(ambit__load_relaxed(&ctx->head.shards));
+    ambit_schedule_assert(ambit__ctx_keepers(ctx) == 1);
+    ambit_ctx *mine = ctx;
+    ambit_ctx_close(&mine);
+    ambit_schedule_assert(ends == 1);
+}
+
+AMBIT_SCHEDULE_TEST_WITH(shards_are_given_beside_the_close, .before = make_about_to_turn,
+                         .cxx20_release_sequences = true) {
+    ambit_ctx *mine = ctx;
+    ambit_schedule_thread one = ambit_schedule_spawn(come_and_go, NULL);
+    ambit_schedule_thread two = ambit_schedule_spawn(let_go, NULL);
+    ambit_ctx_close(&mine);
+    ambit_schedule_join(one);
+    ambit_schedule_join(two);
+    ambit_schedule_assert(ends == 1);
+}
+
+static void collide_and_go(void *argument) {
+    touch();
+    collide(ctx);
+    come_and_go(argument);
+}
+
+static void make_about_to_collide(void *argument) {
+    make_plain(argument);
+    keep_here(2);
+    let_a_collision_give(ctx);
+}
+
+/* Two that want to give: one does. */
+AMBIT_SCHEDULE_TEST_WITH(shards_are_given_once, .before = make_about_to_collide,
+                         .cxx20_release_sequences = true) {
+    ambit_ctx *mine = ctx;
+    ambit_schedule_thread one = ambit_schedule_spawn(collide_and_go, NULL);
+    ambit_schedule_thread two = ambit_schedule_spawn(collide_and_go, NULL);
+    ambit_ctx_close(&mine);
+    ambit_schedule_join(one);
+    ambit_schedule_join(two);
+    ambit_schedule_assert(ends == 1);
+}
+
+/* A context that goes leaves its block to the next, whose cells begin at zero. */
+static ambit_ctx *next_root;
+
+static void make_two(void *argument) {
+    make_sharded(argument);
+    next_root = open_root();
+    ambit__ctx_keep(next_root, ambit__thread_self());
+    let_a_collision_give(next_root);
+}
+
+static void use_next(void *argument) {
+    (void)argument;
+    ambit__thread *self = ambit__thread_self();
+    collide(next_root);
+    ambit__ctx_keep(next_root, self);
+    ambit__ctx_unkeep(next_root, self);
+    ambit__ctx_unkeep(next_root, self);
+}
+
+AMBIT_SCHEDULE_TEST_WITH(block_is_handed_on_clean, .before = make_two,
+                         .cxx20_release_sequences = true) {
+    ambit_ctx *mine = ctx;
+    ambit_schedule_thread one = ambit_schedule_spawn(let_go, NULL);
+    ambit_schedule_thread two = ambit_schedule_spawn(use_next, NULL);
+    let_go(NULL);
+    ambit_ctx_close(&mine);
+    ambit_schedule_join(one);
+    ambit_schedule_join(two);
+    ambit_schedule_assert(ends == 1);
+    ambit_schedule_assert(ambit__ctx_keepers(next_root) == 1);
+    ambit_ctx_close(&next_root);
+}
+
+/* Two that are given shards at once do not get the same. */
+static void make_two_and_a_free_block(void *argument) {
+    make_plain(argument);
+    ambit_ctx *gone = open_root();
+    give(gone);
+    ambit_ctx_close(&gone);
+    keep_here(1);
+    let_a_collision_give(ctx);
+    next_root = open_root();
+    ambit__ctx_keep(next_root, ambit__thread_self());
+    let_a_collision_give(next_root);
+}
+
+AMBIT_SCHEDULE_TEST_WITH(block_is_given_to_one, .before = make_two_and_a_free_block,
+                         .cxx20_release_sequences = true) {
+    ambit_schedule_thread one = ambit_schedule_spawn(use_next, NULL);
+    collide(ctx);
+    keep_here(1);
+    ambit_schedule_join(one);
+    ambit_schedule_assert(ambit__ctx_keepers(ctx) == 3);
+    ambit_schedule_assert(ambit__ctx_keepers(next_root) == 1);
+    ambit_schedule_assert(ambit__load_relaxed(&ctx->lists) !=
+                          ambit__load_relaxed(&next_root->lists));
+}
+
+/* ---- Walks ----------------------------------------------------------------------------------- */
+
+static void count_keepers(void *argument) {
+    (void)argument;
+    for (int i = 0; i < 2; i++) ambit_schedule_assert(ambit__ctx_keepers(ctx) <= 8);
+}
+
+/* No block is free: there will be a new one. */
+static void make_about_to_allocate(void *argument) {
+    make_about_to_collide(argument);
+    give(open_root());
+}
+
+AMBIT_SCHEDULE_TEST_WITH(walk_finds_cells_as_they_were_made, .before = make_about_to_allocate,
+                         .cxx20_release_sequences = true) {
+    ambit_schedule_thread walk = ambit_schedule_spawn(count_keepers, NULL);
+    collide(ctx);
+    ambit_schedule_join(walk);
+    ambit_schedule_assert(ambit__ctx_keepers(ctx) == 3);
+}
+
+/* Beside all that happens to a context, also its end, after which it is a new one. */
+AMBIT_SCHEDULE_TEST_WITH(walk_counts_about_right, .before = make_plain,
+                         .cxx20_release_sequences = true) {
+    ambit_ctx *mine = ctx;
+    let_a_collision_give(ctx);
+    ambit_schedule_thread walk = ambit_schedule_spawn(count_keepers, NULL);
+    keep_here(1);
+    collide(ctx);
+    keep_here(1);
+    let_go(NULL);
+    let_go(NULL);
+    ambit_ctx_close(&mine);
+    mine = open_root();
+    give(mine);
+    ambit_schedule_join(walk);
+    ambit_schedule_assert(ambit__ctx_keepers(mine) == 1);
+    ambit_ctx_close(&mine);
+}
+
+/* ---- Lists ----------------------------------------------------------------------------------- */
+
+typedef struct waiter {
+    ambit_cancel node;
+    unsigned ran;
+} waiter;
+static waiter waiters[2];
+
+static void note_run(ambit_ctx *of, void *argument) {
+    waiter *mine = argument;
+    ambit_schedule_assert(of == ctx);
+    mine->ran++;
+}
+
+static void make_with_a_keeper_each(void *argument) {
+    make_plain(argument);
+    give(ctx);
+    keep_here(2);
+    ambit_schedule_assert(ambit__ctx_arm(ctx) == AMBIT_OK);
+}
+
+/* What was told to the registering thread is what came to pass. */
+static void wait_and_leave(void *argument) {
+    waiter *mine = argument;
+    ambit_status status = ambit_ctx_on_cancel(ctx, &mine->node, note_run, mine);
+    if (status) ambit_schedule_assert(mine->ran == 1); /* at once, on this thread */
+    ambit_removal removal = ambit_ctx_off_cancel(ctx, &mine->node);
+    ambit_schedule_assert(mine->ran == (removal == AMBIT_ALREADY_RAN));
+    ambit__ctx_unkeep(ctx, ambit__thread_self());
+}
+
+AMBIT_SCHEDULE_TEST_WITH(callbacks_run_once_or_are_removed, .before = make_with_a_keeper_each,
+                         .cxx20_release_sequences = true) {
+    ambit_ctx *mine = ctx;
+    ambit_schedule_thread one = ambit_schedule_spawn(wait_and_leave, &waiters[0]);
+    ambit_schedule_thread two = ambit_schedule_spawn(wait_and_leave, &waiters[1]);
+    ambit_ctx_cancel(ctx, NULL);
+    ambit_schedule_join(one);
+    ambit_schedule_join(two);
+    ambit_ctx_close(&mine);
+    ambit_schedule_assert(ends == 1);
+}
+
+static void wait_and_stay(void *argument) {
+    waiter *mine = argument;
+    (void)ambit_ctx_on_cancel(ctx, &mine->node, note_run, mine);
+    ambit__ctx_unkeep(ctx, ambit__thread_self());
+}
+
+/* All who have registered are told: in the list of each thread, and in that of before the shards. */
+AMBIT_SCHEDULE_TEST_WITH(all_who_wait_are_told, .before = make_with_a_keeper_each,
+                         .cxx20_release_sequences = true) {
+    ambit_ctx *mine = ctx;
+    ambit_schedule_thread one = ambit_schedule_spawn(wait_and_stay, &waiters[0]);
+    ambit_schedule_thread two = ambit_schedule_spawn(wait_and_stay, &waiters[1]);
+    ambit_ctx_close(&mine);
+    ambit_schedule_join(one);
+    ambit_schedule_join(two);
+    ambit_schedule_assert(waiters[0].ran == 1 && waiters[1].ran == 1 && ends == 1);
+}
+
+static void make_armed_about_to_collide(void *argument) {
+    make_about_to_collide(argument);
+    ambit_schedule_assert(ambit__ctx_arm(ctx) == AMBIT_OK);
+}
+
+static void collide_and_stay(void *argument) {
+    collide(ctx);
+    wait_and_stay(argument);
+}
+
+AMBIT_SCHEDULE_TEST_WITH(all_are_told_beside_giving, .before = make_armed_about_to_collide,
+                         .cxx20_release_sequences = true) {
+    ambit_ctx *mine = ctx;
+    ambit_schedule_thread one = ambit_schedule_spawn(wait_and_stay, &waiters[0]);
+    ambit_schedule_thread two = ambit_schedule_spawn(collide_and_stay, &waiters[1]);
+    ambit_ctx_close(&mine);
+    ambit_schedule_join(one);
+    ambit_schedule_join(two);
+    ambit_schedule_assert(waiters[0].ran == 1 && waiters[1].ran == 1 && ends == 1);
+}
+
+/* Registered here, removed there, whether it stands in a list of before the shards or after. */
+static _Atomic(bool) registered;
+
+static void wait_and_tell(void *argument) {
+    waiter *mine = argument;
+    (void)ambit_ctx_on_cancel(ctx, &mine->node, note_run, mine);
+    ambit__store_release(&registered, true);
+    ambit__ctx_unkeep(ctx, ambit__thread_self());
+}
+
+static void leave_for_another(void *argument) {
+    waiter *its = argument;
+    while (!ambit__load_acquire(&registered)) ambit_schedule_yield();
+    ambit_removal removal = ambit_ctx_off_cancel(ctx, &its->node);
+    ambit_schedule_assert(its->ran == (removal == AMBIT_ALREADY_RAN));
+    ambit__ctx_unkeep(ctx, ambit__thread_self());
+}
+
+AMBIT_SCHEDULE_TEST_WITH(another_removes_it, .before = make_armed_about_to_collide,
+                         .cxx20_release_sequences = true) {
+    ambit_ctx *mine = ctx;
+    ambit_schedule_thread one = ambit_schedule_spawn(wait_and_tell, &waiters[0]);
+    ambit_schedule_thread two = ambit_schedule_spawn(leave_for_another, &waiters[0]);
+    collide(ctx);
+    ambit_ctx_close(&mine);
+    ambit_schedule_join(one);
+    ambit_schedule_join(two);
+    ambit_schedule_assert(ends == 1);
+}
+
+/* ---- Links ----------------------------------------------------------------------------------- */
+
+static ambit_ctx *child;
+static ambit_hold *child_hold;
+
+static void make_with_child(void *argument) {
+    make_plain(argument);
+    ambit_schedule_assert(ambit__ctx_arm(ctx) == AMBIT_OK);
+    ambit_schedule_assert(ambit_ctx_open(ctx, &child) == AMBIT_OK);
+    ambit_schedule_assert(ambit_ctx_hold(child, &child_hold) == AMBIT_OK);
+    keep_here(1);
+    let_a_collision_give(ctx);
+}
+
+static void arm_child(void *argument) {
+    (void)argument;
+    ambit_ctx *armed = ambit_hold_ctx(child_hold);
+    ambit_schedule_assert(ambit__ctx_arm(armed) == AMBIT_OK);
+    ambit_ctx_drop(&child_hold);
+}
+
+static void close_child(void *argument) {
+    (void)argument;
+    ambit_ctx_close(&child);
+    let_go(NULL);
+}
+
+/* Its holder arms a child, its owner closes it, and the parent gets its shards and ends: the link is
+ * taken out of the list that it stands in. */
+AMBIT_SCHEDULE_TEST_WITH(link_is_found_where_it_stands, .before = make_with_child,
+                         .cxx20_release_sequences = true) {
+    ambit_ctx *mine = ctx;
+    ambit_schedule_thread one = ambit_schedule_spawn(arm_child, NULL);
+    ambit_schedule_thread two = ambit_schedule_spawn(close_child, NULL);
+    collide(ctx);
+    ambit_ctx_close(&mine);
+    ambit_schedule_join(one);
+    ambit_schedule_join(two);
+    ambit_schedule_assert(ends == 1);
+}
+
+static void make_with_child_and_shards(void *argument) {
+    make_with_child(argument);
+    collide(ctx);
+}
+
+AMBIT_SCHEDULE_TEST_WITH(link_in_a_shard_is_taken_out, .before = make_with_child_and_shards,
+                         .cxx20_release_sequences = true) {
+    ambit_ctx *mine = ctx;
+    ambit_schedule_thread one = ambit_schedule_spawn(arm_child, NULL);
+    ambit_schedule_thread two = ambit_schedule_spawn(close_child, NULL);
+    ambit_schedule_join(one);
+    ambit_schedule_join(two);
+    for (unsigned i = 0; i < AMBIT__SHARDS; i++)
+        ambit_schedule_assert(!ambit__load_relaxed(&ctx->lists)->shard[i].list.first);
+    ambit_ctx_close(&mine);
+    ambit_schedule_assert(ends == 1);
+}
+
+/* A link that the end of the parent has taken out is not taken out again: that would bring back who
+ * stood behind it. */
+static void make_with_waiter_and_child(void *argument) {
+    make_with_child(argument);
+    ambit_schedule_assert(!ambit_ctx_on_cancel(ctx, &waiters[0].node, note_run, &waiters[0]));
+    arm_child(NULL);
+}
+
+AMBIT_SCHEDULE_TEST_WITH(link_is_taken_out_once, .before = make_with_waiter_and_child,
+                         .cxx20_release_sequences = true) {
+    ambit_ctx *mine = ctx;
+    ambit_schedule_thread one = ambit_schedule_spawn(close_child, NULL);
+    ambit_ctx_close(&mine);
+    ambit_schedule_join(one);
+    ambit_schedule_assert(waiters[0].ran == 1 && ends == 1);
+}
