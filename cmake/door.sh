@@ -76,7 +76,7 @@ door_try_build() {
     fi
     exec {lock}>&-
     # From the first failure on: what ninja says after it comes from the jobs beside it.
-    sed -n '/^FAILED: \|CMake Error/,$p' "$log" | head -n 40 >&2
+    sed -n '/^FAILED: \|CMake Error/,$p' "$log" | head -n 40 | cut -c1-500 >&2
     echo "the build of preset $preset failed; all of its output is in ${log#"$root"/}" >&2
     return 1
 }

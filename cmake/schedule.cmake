@@ -1,4 +1,5 @@
 # The controlled scheduler: a library of its own, ambit::schedule, which the library ambit knows nothing of.
+include(GNUInstallDirs)
 set(AMBIT_SCHEDULE AUTO CACHE STRING "build the controlled scheduler: ON, OFF, or AUTO for where it can be")
 set_property(CACHE AMBIT_SCHEDULE PROPERTY STRINGS AUTO ON OFF)
 option(AMBIT_SCHEDULE_TESTS "build its tests, and those of ambit's parts that run under it" OFF)
@@ -38,9 +39,12 @@ set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${ambit_schedule_
 file(STRINGS ${ambit_schedule_wrap_file} ambit_schedule_wraps REGEX "^[A-Za-z_]")
 list(TRANSFORM ambit_schedule_wraps REPLACE "[^A-Za-z0-9_].*$" "")
 list(REMOVE_DUPLICATES ambit_schedule_wraps)
+# In a file, which the linker reads: a line of commands with hundreds of options is one that nobody reads.
 list(TRANSFORM ambit_schedule_wraps PREPEND "--wrap=" OUTPUT_VARIABLE ambit_schedule_link)
 list(PREPEND ambit_schedule_link --undefined=ambit__schedule_alone) # alone.c is always in
-list(JOIN ambit_schedule_link "," ambit_schedule_link)
+list(JOIN ambit_schedule_link "\n" ambit_schedule_link)
+set(ambit_schedule_link_file ${PROJECT_BINARY_DIR}/schedule.link)
+file(CONFIGURE OUTPUT ${ambit_schedule_link_file} CONTENT "${ambit_schedule_link}\n" @ONLY)
 
 add_library(ambit_schedule STATIC ${ambit_schedule_sources})
 add_library(ambit::schedule ALIAS ambit_schedule)
@@ -59,7 +63,13 @@ target_include_directories(
 target_link_libraries(ambit_schedule PRIVATE $<BUILD_INTERFACE:ambit_warnings>)
 target_link_libraries(ambit_schedule PUBLIC $<BUILD_INTERFACE:PkgConfig::LIBDW> $<INSTALL_INTERFACE:dw>
                                             Threads::Threads ${CMAKE_DL_LIBS})
-target_link_options(ambit_schedule INTERFACE "LINKER:${ambit_schedule_link}")
+# Not LINKER:, which for clang makes the file's name a word of its own, and then clang reads the file.
+target_link_options(
+  ambit_schedule
+  INTERFACE $<BUILD_INTERFACE:-Wl,@${ambit_schedule_link_file}>
+            $<INSTALL_INTERFACE:-Wl,@$<INSTALL_PREFIX>/${CMAKE_INSTALL_LIBDIR}/cmake/ambit/schedule.link>)
+set_target_properties(ambit_schedule PROPERTIES INTERFACE_LINK_DEPENDS
+                                                $<BUILD_INTERFACE:${ambit_schedule_link_file}>)
 
 # In place, so the whole archive has to be made anew when the list has changed.
 list(TRANSFORM ambit_schedule_wraps REPLACE "(.+)" "\\1 __real_\\1" OUTPUT_VARIABLE ambit_schedule_lines)

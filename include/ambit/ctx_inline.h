@@ -67,9 +67,8 @@ static inline ambit_status ambit_ctx_err(const ambit_ctx *ctx) {
     const struct ambit__ctx_head *own = ambit__head_of(ctx);
     const struct ambit__ctx_head *at = own;
     do {
-        /* Acquire pairs with the release in ambit__ctx_end_locked(): the cause stands before the
-         * state. */
-        if (__builtin_expect(AMBIT__LOAD_ACQUIRE(&at->state) != 0, 0))
+        /* Relaxed: who finds an end goes on to where it is loaded again, with acquire. */
+        if (__builtin_expect(AMBIT__LOAD_RELAXED(&at->state) != 0, 0))
             return ambit__ctx_err_ended(ctx);
         at = ambit__head_of(at->parent);
     } while (at);

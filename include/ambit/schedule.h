@@ -130,6 +130,10 @@ void ambit_schedule_note(const char *format, ...) __attribute__((format(printf, 
 /* Lets the others run first: for a loop that waits for them without a lock. */
 void ambit_schedule_yield(void);
 
+/* What fork() does in the parent, without the child: runs the handlers that pthread_atfork() was given, those
+ * for before it and then those for the parent. fork() itself is no part of a schedule. */
+void ambit_schedule_fork_in_parent(void);
+
 /* Whether this is a scenario under way. */
 bool ambit_schedule_is_running(void);
 

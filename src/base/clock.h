@@ -10,8 +10,9 @@
  * bit is set while that is a program's own, the next one while it is being exchanged. */
 extern _Atomic(uint32_t) ambit__clock_version __attribute__((visibility("hidden")));
 static inline uint32_t ambit__clock_changes(void) {
-    /* Acquire pairs with the release in ambit_clock_set(): who sees the change reads the new clock. */
-    return ambit__load_acquire(&ambit__clock_version);
+    /* Relaxed: who sees the change and reads the clock loads this word again, with acquire, in
+     * ambit__clock_read_custom(), and sees that change or a later one. */
+    return ambit__load_relaxed(&ambit__clock_version);
 }
 static inline bool ambit__clock_is_custom(void) { return ambit__clock_changes() & 3; }
 

@@ -89,7 +89,7 @@ bool ambit__heavy_barrier_works(void);
  * (membarrier(2), private expedited). Stops the program if it is refused after it has worked, as by
  * a system call filter that was set up too late. */
 void ambit__heavy_barrier(void);
-/* The other side of it. */
-static inline void ambit__light_barrier(void) { atomic_signal_fence(memory_order_seq_cst); }
+/* The other side of it. A macro, so that each place of it is one of its own for the controlled scheduler. */
+#define ambit__light_barrier() atomic_signal_fence(memory_order_seq_cst)
 
 #endif

@@ -99,20 +99,24 @@ void ambit__ctx_disarm_if_ended(ambit_ctx *ctx) {
 }
 
 /* Claims from `ctx` upwards; returns the topmost claimed, from which next_arm leads down to `ctx`.
- * NULL: all are armed. */
+ * NULL: all are armed.
+ *
+ * Who finds one armed, here or elsewhere, looks without acquire: nothing is read of what arming it has
+ * written. It is linked, or about to be seen as ended by the one who links it: both go through the lock
+ * of the list above, and so does each end that comes down. */
 static ambit_ctx *claim_chain(ambit_ctx *ctx) {
     ambit_ctx *claimed = NULL;
     unsigned attempt = 0;
     while (ctx) {
         uint32_t armed = AMBIT__UNARMED;
-        /* Acquire pairs with the release in ambit__ctx_arm_unchecked(): who sees ARMED sees all
-         * linked. */
+        /* Acquire pairs with the release in ambit__ctx_arm_unchecked(): where another one failed to
+         * arm it, this one writes the same links and timer. */
         if (ambit__swap_acquire(&ctx->armed, &armed, AMBIT__ARMING)) {
             ambit__store_relaxed(&ctx->unusual, true);
             ctx->next_arm = claimed;
             claimed = ctx;
             ctx = ambit__ctx_parent(ctx);
-        } else if (ambit__load_acquire(&ctx->armed) == AMBIT__ARMED) {
+        } else if (ambit__load_relaxed(&ctx->armed) == AMBIT__ARMED) {
             break;
         } else {
             ambit__backoff(attempt++);
@@ -123,7 +127,7 @@ static ambit_ctx *claim_chain(ambit_ctx *ctx) {
 
 ambit_status ambit__ctx_arm_unchecked(ambit_ctx *ctx, bool *fresh) {
     *fresh = false;
-    if (ambit__likely(ambit__load_acquire(&ctx->armed) == AMBIT__ARMED)) return AMBIT_OK;
+    if (ambit__likely(ambit__load_relaxed(&ctx->armed) == AMBIT__ARMED)) return AMBIT_OK;
     if (ambit__ctx_is_background(ctx)) return AMBIT_OK;
     ambit_status status = AMBIT_OK;
     for (ambit_ctx *at = claim_chain(ctx), *below; at; at = below) {
@@ -133,7 +137,7 @@ ambit_status ambit__ctx_arm_unchecked(ambit_ctx *ctx, bool *fresh) {
             *fresh = !status && at == ctx;
             if (!status && at != ctx) ambit__ctx_disarm_if_ended(at);
         }
-        /* Release pairs with the acquire loads above. */
+        /* Release pairs with the acquire in claim_chain(). */
         ambit__store_release(&at->armed, status ? AMBIT__UNARMED : AMBIT__ARMED);
     }
     return status;

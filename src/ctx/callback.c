@@ -32,8 +32,9 @@ static bool enlist(ambit_ctx *ctx, ambit_cancel *node, bool fresh) {
 /* On this thread: the context has ended already. */
 static void run_at_once(ambit_ctx *ctx, ambit_cancel *node) {
     node->thread = ambit__thread_id();
-    /* Release pairs with the acquire in ambit_ctx_off_cancel(): whose it is stands before. */
-    ambit__store_release(&node->state, AMBIT__NODE_RUNNING);
+    /* Relaxed: before it has run its callback nobody else can know that it was registered, so whoever
+     * takes it back learns of it from the callback, and comes after this. */
+    ambit__store_relaxed(&node->state, AMBIT__NODE_RUNNING);
     if (!ambit__cancel_run(node)) return;
     /* Should the callback have closed the context: its lock is there, whatever the memory is now. */
     ambit__spin_lock(&ctx->waiting.lock);
@@ -56,8 +57,8 @@ ambit_status ambit_ctx_on_cancel_at(ambit_ctx *ctx, ambit_cancel *node, ambit_ca
     ambit_status status = ambit_ctx_err(ctx);
     if (!status) {
         bool fresh = false;
-        /* Acquire pairs with the release in ambit__ctx_arm_unchecked(). */
-        if (ambit__unlikely(ambit__load_acquire(&ctx->armed) != AMBIT__ARMED)) {
+        /* Relaxed: nothing of what arming has written is read by it, see claim_chain(). */
+        if (ambit__unlikely(ambit__load_relaxed(&ctx->armed) != AMBIT__ARMED)) {
             status = ambit__ctx_arm_unchecked(ctx, &fresh);
             if (status) return status;
         }
@@ -81,7 +82,8 @@ ambit_removal ambit_ctx_off_cancel(ambit_ctx *ctx, ambit_cancel *node) {
     if (ambit__ctx_is_background(ctx)) return AMBIT_REMOVED;
     ambit__list *list = ambit__ctx_list_of(ctx, node);
     ambit__spin_lock(&list->lock);
-    uint32_t state = ambit__load_acquire(&node->state);
+    /* Relaxed: the lock orders it, but for run_at_once(), see there. */
+    uint32_t state = ambit__load_relaxed(&node->state);
     bool running = state == AMBIT__NODE_RUNNING || state == AMBIT__NODE_AWAITED;
     bool here = running && node->thread == ambit__thread_id();
     if (state == AMBIT__NODE_LISTED) {
@@ -106,8 +108,9 @@ ambit_removal ambit_ctx_off_cancel(ambit_ctx *ctx, ambit_cancel *node) {
 static void wake(ambit_ctx *ctx, void *argument) {
     (void)ctx;
     _Atomic(uint32_t) *word = argument;
-    /* Release pairs with the acquire in sleep_until(). */
-    ambit__store_release(word, 1);
+    /* Relaxed: it only says that there is no more to wait for; sleep_until() then meets this callback
+     * in ambit_ctx_off_cancel(), which orders it. */
+    ambit__store_relaxed(word, 1);
     ambit__unpark(word, 1);
 }
 
@@ -117,7 +120,7 @@ static ambit_status sleep_until(ambit_ctx *ctx, int64_t time_ns, const char *fun
     ambit__ctx_check(ctx, function, NULL);
     ambit_status status = ambit_ctx_on_cancel(ctx, &node, wake, &word);
     if (status) return status;
-    while (!ambit__load_acquire(&word) && ambit__clock_now() < time_ns)
+    while (!ambit__load_relaxed(&word) && ambit__clock_now() < time_ns)
         (void)ambit__park_until(&word, 0, time_ns);
     (void)ambit_ctx_off_cancel(ctx, &node); /* after it nobody knows of this stack */
     return ambit_ctx_err(ctx);
@@ -174,8 +177,9 @@ static int adopt_fd(ambit_ctx *ctx, int fd, int *inherited) {
 /* Has a new descriptor made readable. Armed already, so the node is listed, or has run: nothing is
  * left to fail. Where a parent process had one, its node is in place, or has run without effect. */
 static void watch_for_fd(ambit_ctx *ctx, bool inherited, const ambit_site *site) {
-    /* Acquire pairs with the release in ambit__cancel_done_locked(). */
-    uint32_t state = ambit__load_acquire(&ctx->fd_node.state);
+    /* Relaxed: a callback that did not find the descriptor has held the lock before adopt_fd() did,
+     * which therefore orders what is seen here; one that did has made it readable. */
+    uint32_t state = ambit__load_relaxed(&ctx->fd_node.state);
     if (inherited && state == AMBIT__NODE_LISTED) return;
     if (inherited && state != AMBIT__NODE_IDLE) {
         make_readable(ctx, NULL);

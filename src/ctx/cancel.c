@@ -46,8 +46,7 @@ static const ambit_ctx *first_ended(const ambit_ctx *ctx) {
     const ambit_ctx *first = NULL;
     for (const ambit_ctx *at = ctx; at; at = at->head.parent) {
         bool ended = ambit__load_acquire(&at->head.state);
-        /* Acquire pairs with the release in ambit_ctx_merge_at(). */
-        const ambit_ctx *second = ambit__load_acquire(&at->second);
+        const ambit_ctx *second = ambit__load_relaxed(&at->second);
         const ambit_ctx *found = ended ? at : second ? first_ended(second) : NULL;
         if (found && (!first || found->ended_ns < first->ended_ns)) first = found;
         if (ended) break; /* what is above has been weighed when it ended */
@@ -111,12 +110,15 @@ static ambit_cause settled(const ambit_ctx *ctx, int64_t now_ns, bool handler) {
     int64_t ended_ns = 0;
     ambit_cause cause = derive(ctx, now_ns, &ended_ns);
     if (!cause.code) return cause;
-    if (!ambit__load_acquire(&ctx->head.state))
+    /* Relaxed: what stands there is acquired below. */
+    if (!ambit__load_relaxed(&ctx->head.state))
         (handler ? settle_in_handler : settle)(ctx, &cause, ended_ns);
     return derive(ctx, now_ns, &ended_ns); /* what stands there now: another may have been first */
 }
 
 ambit_status ambit__ctx_err_ended(const ambit_ctx *ctx) {
+    /* Acquire pairs with the release in ambit__ctx_end_locked(): who hears of an end comes after what was
+     * done before it. */
     uint32_t own = ambit__load_acquire(&ctx->head.state);
     return own ? (ambit_status)own : settled(ctx, INT64_MIN, true).code;
 }
@@ -226,9 +228,11 @@ static ambit_ctx *claim_child(ambit_ctx *ctx, ambit__list *list,
 /* What the end undoes at once. With the lock of `waiting` held, dropped if that is called for.
  * Returns the list to be delivered first, locked. */
 static ambit__list *begin(ambit_ctx *ctx) AMBIT__UNCHECKED {
+    /* Relaxed, all of it: what this lock does not order was written by a thread that arms the context
+     * right now, and that one looks after it whether the context has ended. */
     bool alone = !ambit__load_relaxed(&ctx->second) && !ctx->next_list &&
                  ambit__load_relaxed(&ctx->link.state) != AMBIT__NODE_LISTED &&
-                 ambit__load_acquire(&ctx->timer.state) == AMBIT__TIMER_IDLE;
+                 ambit__load_relaxed(&ctx->timer.state) == AMBIT__TIMER_IDLE;
     if (ambit__likely(alone)) return &ctx->waiting;
     ambit__spin_unlock(&ctx->waiting.lock);
     (void)ambit__ctx_disarm(ctx);
@@ -289,8 +293,8 @@ static void deliver_and_unlock(ambit_ctx *top) AMBIT__UNCHECKED {
 bool ambit__ctx_end(ambit_ctx *ctx, const ambit_cause *cause, int64_t now_ns) AMBIT__UNCHECKED {
     int64_t ended_ns = now_ns;
     ambit_cause found = {AMBIT_OK, NULL, NULL, 0};
-    /* Acquire as in nearest_ended(); once it is set it stays, so a late look does no harm. */
-    if (!ambit__load_acquire(&ctx->head.state)) found = derive(ctx, now_ns, &ended_ns);
+    /* Relaxed: if it is set there is nothing to be found out, and once it is set it stays. */
+    if (!ambit__load_relaxed(&ctx->head.state)) found = derive(ctx, now_ns, &ended_ns);
     uint32_t thread = ambit__thread_id(); /* outside: the first time it asks the kernel */
     ambit__spin_lock(&ctx->waiting.lock);
     bool mine = !ctx->claimed;

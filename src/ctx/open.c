@@ -120,9 +120,9 @@ static ambit_status join(ambit_ctx *ctx, ambit_ctx *other) {
     ambit_status status = ambit__ctx_arm(other);
     if (status) return status;
     ambit__ctx_keep(other, ambit__thread_self());
-    /* Release pairs with the acquire in first_ended(). */
     ambit__store_relaxed(&ctx->unusual, true);
-    ambit__store_release(&ctx->second, other);
+    /* Relaxed: nobody else knows the context before it is linked, under a lock, or handed on. */
+    ambit__store_relaxed(&ctx->second, other);
     status = ambit__ctx_arm(ctx);
     if (!status && !ambit__ctx_link(other, ctx, &ctx->second_link)) {
         ambit_cause cause = ambit_ctx_cause(other);

@@ -222,6 +222,13 @@ void ambit__arena_keep(void) {
     kept_end = next_free;
 }
 
+void ambit__arena_forget(void) {
+    kept_count = 0;
+    kept_end = region;
+    kept_freed = false;
+    ambit__arena_reset();
+}
+
 void ambit__arena_shift(unsigned by) { shift = by * SHIFT_BYTES % (REGION_BYTES / 4); }
 
 /* ---- Leaks ----------------------------------------------------------------------------------- */

@@ -4,10 +4,13 @@
  * one before up to the last that has another way to go, takes that, and goes on as it likes. What is kept
  * between schedules is the path: a node for each step, a choice for each other decision.
  *
- * WITHOUT A BOUND: dynamic partial-order reduction (Flanagan and Godefroid, POPL 2005) and sleep sets
- * (Godefroid 1996). When a thread announces what meets an earlier step of another, and nothing orders the
- * two, then in front of that step one more thread has to be tried: this one, or one that it needs. A thread
- * that was tried in front of a step sleeps until a step meets what it is about to do, for until then the
+ * WITHOUT A BOUND: dynamic partial-order reduction (Flanagan and Godefroid, POPL 2005) with source sets
+ * (Abdulla, Aronis, Jonsson, Sagonas, POPL 2014) and sleep sets (Godefroid 1996). When a step is taken that meets
+ * an earlier one of another thread, and nothing between orders the two, they could come the other way round:
+ * then in front of the earlier one a thread is tried with which such an order begins, unless one of these is
+ * to be tried there already. It is looked for when the later step is taken and not when it is announced, since
+ * with sleep sets it matters what else came between; for those that wait to the very end, at the end.
+ * A thread that was tried in front of a step sleeps until a step meets what it is about to do: until then the
  * orders that begin with it are known. Where all that could go on sleep, the schedule is of a known kind;
  * it is played to its end, since it runs already, and nothing is learned from it.
  *   Other decisions (which store a load sees, who is woken) belong to the step before them, and all their
@@ -322,7 +325,7 @@ static void stepped(const ambit__operation *operation) {
     if (step < repeated) {
         ambit__touch touch;
         ambit__touch_of(operation, &touch);
-        if (memcmp(&touch, &at->touch, sizeof touch) != 0) diverged("it does something else");
+        if (!ambit__touches_same(&touch, &at->touch)) diverged("it does something else");
     } else if (!bound) {
         place(step, operation);
     } else {

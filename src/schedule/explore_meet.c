@@ -1,6 +1,6 @@
 /* Which operations meet.
  *
- * By memory: the same 8 bytes, and one of them writes. That is right under weak memory too: a load may see
+ * By memory: they have a byte in common, and one of them writes. That is right under weak memory too: a load may see
  * a store older than the last one executed, but never one that is executed later, so that only their order
  * by address counts; and of two loads neither changes what the other may see, unless something orders
  * them.
@@ -11,7 +11,8 @@
  *             that two of these meet by address only.
  *   BARRIER   what heavy and light barriers share: heavy ones write, light ones look.
  *   TIME      an operation that may end by its deadline moves time, and is moved by it. Reading the clock
- *             is no step and moves it by nanoseconds: that is not seen here.
+ *             is no step: that what is read depends on who slept before is not seen here, so that a program
+ *             which decides by the time of day wants a bound on preemptions, and so plain search.
  *   THREADS   whoever makes a thread takes a number.
  *   SPURIOUS  waits that may end for nothing: a schedule has only so many.
  *
@@ -27,8 +28,8 @@ static void touch_memory(const ambit__operation *operation, ambit__touch *touch,
         return;
     }
     uintptr_t address = (uintptr_t)operation->address;
-    touch->low = address / 8;
-    touch->high = (address + (operation->size ? operation->size - 1u : 0)) / 8;
+    touch->low = address;
+    touch->high = address + (operation->size ? operation->size - 1u : 0);
     touch->writes = writes;
 }
 
@@ -60,9 +61,7 @@ static bool is_mutex(const ambit__operation *operation) {
 }
 
 void ambit__touch_of(const ambit__operation *operation, ambit__touch *touch) {
-    memset(touch, 0, sizeof *touch); /* all of it: they are compared by their bytes */
-    touch->low = 1;
-    touch->kind = (uint8_t)operation->kind;
+    *touch = (ambit__touch){.low = 1, .kind = (uint8_t)operation->kind};
     switch (operation->kind) {
     case AMBIT__OP_START:
     case AMBIT__OP_YIELD:

@@ -6,7 +6,7 @@
 
 /* What an operation is about. Things that are no memory have a bit each. */
 typedef struct ambit__touch {
-    uintptr_t low, high; /* in units of 8 bytes; none if low > high */
+    uintptr_t low, high; /* first and last byte; none if low > high */
     uint8_t kind;
     bool writes;         /* that memory */
     bool everything;     /* nobody knows what it is about */
@@ -23,6 +23,13 @@ static inline bool ambit__touches_meet(const ambit__touch *one, const ambit__tou
     if (one->thing_writes & (other->thing_reads | other->thing_writes)) return true;
     if (one->thing_reads & other->thing_writes) return true;
     return one->low <= other->high && other->low <= one->high && (one->writes || other->writes);
+}
+
+static inline bool ambit__touches_same(const ambit__touch *one, const ambit__touch *other) {
+    return one->low == other->low && one->high == other->high && one->kind == other->kind &&
+           one->writes == other->writes && one->everything == other->everything &&
+           one->exclusive == other->exclusive && one->thing_reads == other->thing_reads &&
+           one->thing_writes == other->thing_writes;
 }
 
 /* They meet, but wherever `taken` can be taken, `waiting` cannot: there is no other order of the two. */

@@ -196,19 +196,24 @@ static void learn(const store *of, int order) {
         ambit__vector_join(&ambit__self->fence_acquire, &of->released);
 }
 
+/* The same value at the same line: a key that is compared and not ordered, so addresses may be in it. */
+static void look(const location *at, uint64_t value, const void *site) {
+    ambit__spin_reads(((uint64_t)at->address * 31 + value) * 31 + (uint64_t)(uintptr_t)site);
+}
+
 /* Reading the same again and again is waiting for somebody; it then sees the newest store, as any store is
  * seen after a while. */
-static bool must_see_newest(location *at, const store *of) {
-    ambit__spin_reads((uint64_t)at->address * 31 + of->value);
+static bool must_see_newest(location *at, const store *of, const void *site) {
+    look(at, of->value, site);
     return ambit__self->spinning;
 }
 
-static store *choose_store(location *at, int order) {
+static store *choose_store(location *at, int order, const void *site) {
     unsigned newest = at->count - 1u;
     unsigned lowest = ambit__options->strong_memory ? newest : floor_of(at, order);
     unsigned back = ambit__decide(AMBIT__DECIDE_READ, newest - lowest + 1, 0);
     store *of = store_at(at, newest - back);
-    if (must_see_newest(at, of)) of = store_at(at, newest);
+    if (must_see_newest(at, of, site)) of = store_at(at, newest);
     return of;
 }
 
@@ -334,7 +339,7 @@ uint64_t ambit__history_load(const volatile void *address, unsigned size, int or
     ambit__step(&operation);
     touch(address, size, false, site);
     location *at = location_at(address, size);
-    store *of = choose_store(at, order);
+    store *of = choose_store(at, order, site);
     note_read(of);
     learn(of, order);
     operation.value = of->value;
@@ -387,7 +392,7 @@ uint64_t ambit__history_exchange(volatile void *address, unsigned size, ambit__r
     uint64_t old = of->value;
     uint64_t new = truncate_to(combine(how, old, operand), size);
     if (new == old)
-        ambit__spin_reads((uint64_t)at->address * 31 + old); /* as a spin lock that is taken */
+        look(at, old, site); /* as a spin lock that is taken */
     else
         ambit__progress();
     note_read(of);
@@ -402,8 +407,8 @@ uint64_t ambit__history_exchange(volatile void *address, unsigned size, ambit__r
 /* A weak exchange may fail for nothing; and any may fail because it reads an old store, which the standard
  * does not rule out. NULL: it succeeds, at `place`. */
 static store *choose_failure(location *at, uint64_t expected, int order, int failure_order,
-                             bool weak, unsigned *place) {
-    store *of = choose_store(at, failure_order);
+                             bool weak, unsigned *place, const void *site) {
+    store *of = choose_store(at, failure_order, site);
     if (of->value != expected) return of;
     *place = choose_modified(at, order, &expected);
     if (*place == at->count) return newest_of(at);
@@ -423,7 +428,7 @@ bool ambit__history_compare_exchange(volatile void *address, unsigned size, uint
     touch(address, size, false, site);
     location *at = location_at(address, size);
     unsigned place;
-    store *failure = choose_failure(at, *expected, order, failure_order, weak, &place);
+    store *failure = choose_failure(at, *expected, order, failure_order, weak, &place, site);
     if (!failure) touch(address, size, true, site);
     store *of = failure ? failure : store_at(at, place);
     note_read(of);

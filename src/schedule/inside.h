@@ -115,8 +115,8 @@ typedef struct ambit__operation {
     bool holder_known; /* waits for a lock: then all waiting is a dead lock, else a lost wake-up */
     uint8_t holder;    /* if so, its thread's index */
     const void *holder_site; /* where that one took it; NULL if that is not known */
-    bool holder_ended; /* that thread has ended with it */
-    bool spurious;     /* may be taken for no reason, as if ready */
+    bool holder_ended;       /* that thread has ended with it */
+    bool spurious;           /* may be taken for no reason, as if ready */
 } ambit__operation;
 
 typedef enum ambit__thread_state {
@@ -254,7 +254,7 @@ typedef enum ambit__object_kind {
     AMBIT__OBJECT_SEMAPHORE,
     AMBIT__OBJECT_BARRIER,
     AMBIT__OBJECT_DESCRIPTOR, /* address: the number */
-    AMBIT__OBJECT_THREAD, /* address: the handle */
+    AMBIT__OBJECT_THREAD,     /* address: the handle */
     AMBIT__OBJECT_KEY,
     AMBIT__OBJECT_SPIN,
     AMBIT__OBJECT_ANNOTATION, /* abi_annotation.c: __tsan_acquire() and the like */
@@ -276,6 +276,7 @@ uint32_t ambit__ordinal(const void *address);
 void ambit__objects_reset(void);
 void ambit__objects_keep(void);   /* after `before` */
 void ambit__objects_forget(void); /* another run begins */
+void ambit__atfork_forget(void);  /* wrap_thread_state.c: the same */
 /* This thread gives out all it did, or takes what was given. */
 void ambit__release_to(ambit__vector *released);
 void ambit__acquire_from(const ambit__vector *released);
@@ -349,6 +350,10 @@ void ambit__shadow_reset(void); /* a new schedule: nothing is known */
 void ambit__shadow_undo(void);
 /* What stands now stays: after `before`. */
 void ambit__shadow_keep(void);
+/* Another run begins: puts back what stood before the last one's `before`. */
+void ambit__shadow_forget(void);
+/* These bytes are put back at once, and nobody has touched them: a thread's own, for the next thread. */
+void ambit__shadow_renew(uintptr_t low, uintptr_t high);
 /* Calls `visit` for each 8 bytes outside of the heap and stacks that were touched: where pointers may be. */
 void ambit__shadow_each_root(void (*visit)(uintptr_t value, void *argument), void *argument);
 ambit__granule *ambit__shadow_at(uintptr_t address);
@@ -373,7 +378,8 @@ bool ambit__shadow_last_write(const ambit__granule *granule, uint8_t mask, unsig
 
 /* One stretch of addresses, given out upwards; nothing is reused within a schedule. */
 void ambit__arena_reset(void);
-void ambit__arena_keep(void); /* what stands now stays: after `before` */
+void ambit__arena_keep(void);   /* what stands now stays: after `before` */
+void ambit__arena_forget(void); /* another run begins: nothing stays */
 /* The next schedules give out other addresses: to see whether the code depends on them. */
 void ambit__arena_shift(unsigned by);
 void *ambit__arena_allocate(size_t bytes, size_t alignment, bool zero, const void *site);
@@ -450,7 +456,7 @@ extern const ambit__strategy ambit__strategy_random, ambit__strategy_pct, ambit_
 
 /* random.c: their settings. */
 void ambit__pct_set(unsigned depth, uint64_t steps);
-/* explore.c */
+/* explore.c: begins anew. 0 or UINT_MAX: any number, and so by partial orders. */
 void ambit__explore_set(unsigned preemptions);
 /* follow.c: plays decisions as they were written down; beyond their end, or where one no longer fits, the
  * usual ones: the same thread, the newest store. */

@@ -23,6 +23,8 @@
 #include <urcu/static/urcu-common.h>
 #include <urcu/static/urcu-qsbr.h>
 
+#include <urcu/futex.h>
+
 #include "schedule/rcu.h"
 
 #define HERE __builtin_return_address(0)
@@ -329,4 +331,15 @@ void *urcu_bp_xchg_pointer_sym(void **place, void *value) {
 }
 void *urcu_bp_cmpxchg_pointer_sym(void **place, void *expected, void *value) {
     return rcu_cmpxchg_pointer_sym(place, expected, value);
+}
+
+/* For kernels without futex(2): named by the headers' inline functions, and never called. */
+int compat_futex_noasync(int32_t *word, int operation, int32_t value,
+                         const struct timespec *timeout, int32_t *other, int32_t third) {
+    (void)word, (void)operation, (void)value, (void)timeout, (void)other, (void)third;
+    return -1;
+}
+int compat_futex_async(int32_t *word, int operation, int32_t value, const struct timespec *timeout,
+                       int32_t *other, int32_t third) {
+    return compat_futex_noasync(word, operation, value, timeout, other, third);
 }

@@ -200,8 +200,8 @@ void ambit__report_failure(FILE *out, const ambit__story *story) {
     (void)fputs("\n    schedule: ", out);
     if (!story->by_choices)
         (void)fprintf(out, "strategy %s, seed 0x%" PRIx64 ", ", story->strategy, story->seed);
-    (void)fprintf(out, "%" PRIu64 " steps, trace hash 0x%016" PRIx64 "\n", story->steps,
-                  story->hash);
+    (void)fprintf(out, "%" PRIu64 " step%s, trace hash 0x%016" PRIx64 "\n", story->steps,
+                  story->steps == 1 ? "" : "s", story->hash);
     if (ambit__found.hash != story->hash && ambit__found.failure != AMBIT_SCHEDULE_DIVERGED)
         (void)fprintf(out, "    shortened: %" PRIu64 " steps, trace hash 0x%016" PRIx64 "\n",
                       ambit__found.steps, ambit__found.hash);
@@ -222,8 +222,18 @@ void ambit__report_stuck(const char *text) {
     const ambit__schedule_thread *self = ambit__self;
     (void)fprintf(stderr, "\nambit::schedule: %s: %s\n",
                   ambit__options && ambit__options->name ? ambit__options->name : "?", text);
+    if (ambit__playing.strategy)
+        (void)fprintf(stderr, "    play it again:   --only=%s --strategy=%s --seed=0x%" PRIx64 "\n",
+                      ambit__options ? ambit__options->name : "", ambit__playing.strategy->name,
+                      ambit__playing.seed);
     (void)fflush(stderr);
-    if (self) print_calls(stderr, NULL, self);
+    if (self) {
+        const char *name = ambit__function_name(self->start ? (const void *)(uintptr_t)self->start
+                                                            : (const void *)(uintptr_t)self->run);
+        (void)fprintf(stderr, "    thread %u, which began with %s(), in calls from:\n", self->index,
+                      name ? name : "?");
+        print_calls(stderr, NULL, self);
+    }
     (void)fflush(stderr);
     (void)alarm(0);
 }

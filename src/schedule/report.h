@@ -28,7 +28,7 @@ char *ambit__site_short(const void *site, char *text, size_t bytes);
 
 /* ---- variable.c: data ------------------------------------------------------------------------ */
 
-/* "queue.head", "slots[3] + 4", "heap 2 + 16", "stack of thread 1"; false, and nothing, if it has no name.
+/* "queue.head", "slots[3] + 4", "heap 2 + 16", "stack of thread 1 - 96"; false, and nothing, if it has no name.
  * `size` is of what is meant there: of a structure its first member, or with 0 the whole. */
 bool ambit__address_name(uintptr_t address, size_t size, char *text, size_t bytes);
 /* The same, or the number; a block of the heap with its size and where it comes from. Returns `text`. */
@@ -78,7 +78,13 @@ typedef struct ambit__story {
     bool before;   /* it failed before any schedule */
 } ambit__story;
 void ambit__report_failure(FILE *out, const ambit__story *story);
-/* A call that blocks for real, or code that never takes a step: says where, from a signal handler. */
+/* run.c: the schedule under way. No strategy: none is. */
+typedef struct ambit__now_playing {
+    const ambit__strategy *strategy;
+    uint64_t seed;
+} ambit__now_playing;
+extern ambit__now_playing ambit__playing;
+/* A call that blocks for real, or code that never takes a step: says where, from the watchdog's thread. */
 void ambit__report_stuck(const char *text);
 
 #endif

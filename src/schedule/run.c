@@ -21,6 +21,7 @@
 
 const ambit_schedule_options *ambit__options;
 ambit_schedule_result ambit__result;
+ambit__now_playing ambit__playing;
 
 static const char *const strategy_names[] = {"mixed", "random", "pct", "exhaustive"};
 const char *ambit__strategy_name(ambit_schedule_strategy strategy) {
@@ -109,6 +110,7 @@ static bool play(ambit__run_state *run, const ambit__strategy *strategy, uint64_
     if (seed - CALIBRATION_SEED <= CALIBRATIONS) strategy = &ambit__strategy_random;
     run->strategy = strategy;
     run->seed = seed;
+    ambit__playing = (ambit__now_playing){strategy, seed};
     bool clean = ambit__play(strategy, seed, run->scenario, run->options.argument);
     if (ambit__found.steps > ambit__result.steps_most)
         ambit__result.steps_most = ambit__found.steps;

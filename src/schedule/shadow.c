@@ -432,21 +432,22 @@ void ambit__shadow_reset(void) {
     if (table) memset(table, 0, sizeof(slot) << table_bits);
 }
 
-static void put_back(const shadow_cell *cell) {
-    uint64_t *memory = (uint64_t *)cell->granule.address;
-    if (*memory == cell->old) return; /* it may be read-only by now, or always */
-    if (cell->written == 0xff) {
-        *memory = cell->old;
+static void put_back(uintptr_t address, uint64_t old, uint8_t bytes) {
+    uint64_t *memory = (uint64_t *)address;
+    if (*memory == old) return; /* it may be read-only by now, or always */
+    if (bytes == 0xff) {
+        *memory = old;
         return;
     }
     for (unsigned i = 0; i < 8; i++)
-        if (cell->written >> i & 1) ((uint8_t *)memory)[i] = (uint8_t)(cell->old >> i * 8);
+        if (bytes >> i & 1) ((uint8_t *)memory)[i] = (uint8_t)(old >> i * 8);
 }
 
 void ambit__shadow_undo(void) {
     for (uint32_t i = 0; i < used; i++) {
         const shadow_cell *cell = cell_at(i);
-        if (cell->written && cell->where == OUTSIDE) put_back(cell);
+        if (cell->written && cell->where == OUTSIDE)
+            put_back(cell->granule.address, cell->old, cell->written);
     }
     ambit__arena_revive();
     used = 0;
@@ -454,7 +455,49 @@ void ambit__shadow_undo(void) {
     if (!++schedule) ambit__shadow_reset();
 }
 
-void ambit__shadow_keep(void) { ambit__shadow_reset(); }
+/* What `before` changed stays for this run's schedules; the next run begins without it. */
+static struct change {
+    uintptr_t address;
+    uint64_t old;
+    uint8_t bytes; /* a mask */
+} * changes;
+static size_t change_count, change_room;
+
+static void note_change(const shadow_cell *cell) {
+    if (change_count == change_room) {
+        change_room = change_room ? 2 * change_room : 1024;
+        changes = __real_realloc(changes, change_room * sizeof *changes);
+        if (!changes) ambit__fail(AMBIT_SCHEDULE_UNSUPPORTED, NULL, NULL, "no memory");
+    }
+    changes[change_count++] = (struct change){cell->granule.address, cell->old, cell->written};
+}
+
+void ambit__shadow_keep(void) {
+    for (uint32_t i = 0; i < used; i++) {
+        const shadow_cell *cell = cell_at(i);
+        if (cell->written && cell->where == OUTSIDE) note_change(cell);
+    }
+    ambit__shadow_reset();
+}
+
+void ambit__shadow_forget(void) {
+    while (change_count) {
+        const struct change *change = &changes[--change_count];
+        put_back(change->address, change->old, change->bytes);
+    }
+}
+
+void ambit__shadow_renew(uintptr_t low, uintptr_t high) {
+    for (uint32_t i = 0; i < used; i++) {
+        shadow_cell *cell = cell_at(i);
+        ambit__granule *granule = &cell->granule;
+        if (granule->address < low || granule->address >= high || cell->where != OUTSIDE) continue;
+        put_back(granule->address, cell->old, cell->written);
+        granule->count = granule->freed = granule->renewed = 0;
+        granule->locations = NULL;
+        cell->written = 0;
+    }
+}
 
 void ambit__shadow_save(uintptr_t address, size_t bytes) {
     for (uintptr_t at = address & ~(uintptr_t)7; at < address + bytes; at += 8)

@@ -2,14 +2,15 @@
  *
  * A schedule is taken as turns (so many steps of a thread) and surprises (what was decided otherwise than
  * usual, by whom, at which of its steps), because a list of decisions has no meaning any more once one in the
- * middle is gone. Three kinds of change are tried, greedily, until none helps or enough was tried:
+ * middle is gone. Four kinds of change are tried, greedily, until none helps or enough was tried:
  *   1. One switch less from a thread that could go on: its next turn comes at once; or this turn joins
  *      the next one; or its turns are all that is left of it.
  *   2. Fewer surprises: all of them away, a half, a quarter, and so on down to each (Zeller and Hildebrandt,
  *      Simplifying and Isolating Failure-Inducing Input, 2002).
  *   3. Fewer steps: a turn away, or half of it, then one step less.
+ *   4. A smaller surprise: a store that is not as old.
  * A change stays if the schedule fails at the same places and is simpler: fewer such switches, else fewer
- * surprises, else fewer steps, else fewer turns. Nothing is random: the same comes out each time. */
+ * surprises, else fewer steps, else fewer turns, else smaller surprises. Nothing is random: the same comes out each time. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -40,7 +41,7 @@ typedef struct plan {
 typedef struct cost {
     size_t preemptions, surprises;
     uint64_t steps;
-    size_t turns;
+    size_t turns, sizes; /* sizes: of surprises */
 } cost;
 
 static plan best, tried, taken; /* `taken`: what became of `tried` as it was played */
@@ -96,6 +97,7 @@ static uint32_t turn_left;
 static uint32_t steps_of[AMBIT__THREADS];
 static uint8_t asked[AMBIT__THREADS][AMBIT__DECIDE_USER + 1]; /* in the step of each thread */
 static bool preempts;
+static size_t matter; /* so many decisions: those behind are usual, and need not be written */
 
 static void begin(uint64_t seed) {
     if (follows) ambit__strategy_follow.begin(seed);
@@ -106,6 +108,7 @@ static void begin(uint64_t seed) {
     memset(steps_of, 0, sizeof steps_of);
     memset(asked, 0, sizeof asked);
     preempts = false;
+    matter = 0;
 }
 
 static void next_turn(void) {
@@ -127,6 +130,8 @@ static unsigned planned(uint32_t enabled, unsigned current) {
 static unsigned pick(uint32_t enabled, unsigned current) {
     unsigned chosen =
         follows ? ambit__strategy_follow.pick(enabled, current) : planned(enabled, current);
+    if (chosen != (enabled >> current & 1 ? current : (unsigned)__builtin_ctz(enabled)))
+        matter = ambit__decision_count + 1;
     preempts = chosen != current && enabled >> current & 1 && !waits(current);
     return chosen;
 }
@@ -154,16 +159,18 @@ static unsigned decide(ambit__decision kind, unsigned count, unsigned usual) {
     if (follows)
         chosen = ambit__strategy_follow.decide(kind, count, usual);
     else if (kind == AMBIT__DECIDE_EARLY)
-        return decide_early();
+        chosen = decide_early();
     else
         chosen = planned_surprise(thread, kind, nth, usual);
     if (chosen >= count) chosen = usual;
-    if (chosen != usual && kind != AMBIT__DECIDE_EARLY)
-        add_surprise(&taken, (surprise){.thread = (uint8_t)thread,
-                                        .kind = (uint8_t)kind,
-                                        .nth = (uint8_t)nth,
-                                        .chosen = (uint8_t)chosen,
-                                        .step = steps_of[thread]});
+    if (chosen != usual) matter = ambit__decision_count + 1;
+    if (chosen == usual || kind == AMBIT__DECIDE_EARLY) return chosen;
+    taken_cost.sizes += chosen;
+    add_surprise(&taken, (surprise){.thread = (uint8_t)thread,
+                                    .kind = (uint8_t)kind,
+                                    .nth = (uint8_t)nth,
+                                    .chosen = (uint8_t)chosen,
+                                    .step = steps_of[thread]});
     return chosen;
 }
 
@@ -209,13 +216,14 @@ static bool is_simpler(const cost *one, const cost *than) {
     if (one->preemptions != than->preemptions) return one->preemptions < than->preemptions;
     if (one->surprises != than->surprises) return one->surprises < than->surprises;
     if (one->steps != than->steps) return one->steps < than->steps;
-    return one->turns < than->turns;
+    if (one->turns != than->turns) return one->turns < than->turns;
+    return one->sizes < than->sizes;
 }
 
 static void keep_taken(void) {
     copy_plan(&best, &taken);
     best_cost = taken_cost;
-    best_count = ambit__decision_count;
+    best_count = matter;
     memcpy(best_decisions, ambit__decisions, best_count * sizeof *best_decisions);
 }
 
@@ -230,7 +238,7 @@ static bool try_it(void) {
     taken_cost.surprises += taken.surprise_count;
     taken_cost.turns = taken.turn_count;
     if (clean || !fails_the_same() || !is_simpler(&taken_cost, &best_cost)) return false;
-    if (ambit__decision_count > decisions_most) return false; /* there is no room for it */
+    if (matter > decisions_most) return false; /* there is no room for it */
     keep_taken();
     return true;
 }
@@ -332,6 +340,22 @@ static bool fewer_steps(void) {
     return helped;
 }
 
+/* ---- Smaller surprises ----------------------------------------------------------------------- */
+
+static bool smaller_surprises(void) {
+    bool helped = false;
+    for (size_t i = 0; i < best.surprise_count && !is_enough(); i++) {
+        copy_plan(&tried, &best);
+        for (unsigned chosen = 1; chosen < best.surprises[i].chosen; chosen++) {
+            tried.surprises[i].chosen = (uint8_t)chosen;
+            if (!try_it()) continue;
+            helped = true;
+            break;
+        }
+    }
+    return helped;
+}
+
 /* ---- All of it ------------------------------------------------------------------------------- */
 
 /* What the decisions do, as a plan. False: they do not fail. */
@@ -341,7 +365,7 @@ static bool start(const ambit__written *decisions, size_t count) {
     follows = true;
     bool clean = ambit__play(&strategy_plan, 0, scenario.run, scenario.argument);
     follows = false;
-    if (clean || ambit__decision_count > decisions_most) return false;
+    if (clean || matter > decisions_most) return false;
     scenario.failure = ambit__found.failure;
     scenario.site = ambit__found.site;
     scenario.other_site = ambit__found.other_site;
@@ -366,6 +390,7 @@ bool ambit__shrink(ambit_schedule_fn *run, void *argument, ambit__written *decis
         helped = fewer_switches();
         helped |= fewer_surprises();
         helped |= fewer_steps();
+        helped |= smaller_surprises();
     }
     ambit__follow_set(best_decisions, best_count);
     if (ambit__play(&ambit__strategy_follow, 0, run, argument) || !fails_the_same()) return true;

@@ -177,13 +177,16 @@ static void fail_stuck(void) {
     for (unsigned i = 0; i < ambit__thread_count; i++)
         if (ambit__threads[i].state == AMBIT__THREAD_LIVE && ambit__threads[i].next->holder_known)
             locked = true;
-    const void *site = NULL;
+    const void *site = NULL, *join = NULL; /* who only waits for a thread is not the one to blame */
     for (unsigned i = ambit__thread_count; i-- > 0;) {
         const ambit__schedule_thread *thread = &ambit__threads[i];
-        if (thread->state == AMBIT__THREAD_LIVE && !thread->daemon &&
-            (!locked || thread->next->holder_known))
+        if (thread->state != AMBIT__THREAD_LIVE || thread->daemon) continue;
+        if (thread->next->kind == AMBIT__OP_JOIN)
+            join = thread->next->site;
+        else if (!locked || thread->next->holder_known)
             site = thread->next->site;
     }
+    if (!site) site = join;
     ambit__fail(locked ? AMBIT_SCHEDULE_DEADLOCK : AMBIT_SCHEDULE_LOST_WAKEUP, site, NULL,
                 locked ? "dead lock: all threads wait, and at least one for a lock"
                        : "lost wake-up: all threads wait, and nobody is left to wake them");

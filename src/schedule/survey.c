@@ -103,6 +103,10 @@ bool ambit__survey_run(const ambit__schedule_test *const *tests, unsigned count,
     ambit__mutants_weaken(NULL); /* what is met from here on is of no interest */
     for (unsigned i = 0; i < sites; i++)
         if (!judge(&mutants[i], &job, command, survey)) return false;
+    if (!sites)
+        (void)printf("No memory order of the covered files was met that is more than relaxed: are "
+                     "their names right\n(AMBIT_SCHEDULE_COVERS), and is there debug information "
+                     "(-g)?\n");
     (void)printf(
         "%u of %u orders are needed, as a test has noticed; %u survived. Orders that no test "
         "reaches are not known.\n",

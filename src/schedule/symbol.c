@@ -254,17 +254,26 @@ const char *ambit__function_name(const void *address) {
     return name && GELF_ST_TYPE(symbol.st_info) == STT_FUNC ? name : NULL;
 }
 
+/* "push()+0x1f"; if that is not known either "program+0x1234", for who has the symbols elsewhere. */
 static char *without_line(const void *site, char *text, size_t bytes) {
-    Dwfl_Module *module = site ? ambit__module_of((uintptr_t)site - 1) : NULL;
+    uintptr_t address = (uintptr_t)site - 1;
+    Dwfl_Module *module = site ? ambit__module_of(address) : NULL;
+    if (!module) {
+        (void)snprintf(text, bytes, "%p", site);
+        return text;
+    }
     GElf_Off offset = 0;
     GElf_Sym symbol;
-    const char *name = module ? dwfl_module_addrinfo(module, (uintptr_t)site - 1, &offset, &symbol,
-                                                     NULL, NULL, NULL)
-                              : NULL;
-    if (name)
+    const char *name = dwfl_module_addrinfo(module, address, &offset, &symbol, NULL, NULL, NULL);
+    if (name) {
         (void)snprintf(text, bytes, "%s()+0x%lx", name, (unsigned long)offset);
-    else
-        (void)snprintf(text, bytes, "%p", site);
+        return text;
+    }
+    Dwarf_Addr start = 0;
+    const char *path = dwfl_module_info(module, NULL, &start, NULL, NULL, NULL, NULL, NULL);
+    const char *slash = path ? strrchr(path, '/') : NULL;
+    (void)snprintf(text, bytes, "%s+0x%lx", slash ? slash + 1 : "?",
+                   (unsigned long)(address - start));
     return text;
 }
 

@@ -17,16 +17,26 @@ void ambit__threads_keep(void) { kept_handles = handles; }
 
 void ambit__threads_forget(void) { kept_handles = 0; }
 
+/* The thread-local memory of the one that was there before is put back. */
+static ambit__schedule_thread *use_again(unsigned place) {
+    uintptr_t low, high;
+    ambit__host_bounds(place, &low, &high);
+    ambit__shadow_renew(high, ambit__host_thread_pointer(place));
+    return &ambit__threads[place];
+}
+
 /* A place for a new thread of `parent`. One whose thread was joined is used again if the parent knows all
- * that thread did: then the same number may count on, and no clock confuses the two. */
+ * that thread did: then the same number may count on, and no clock confuses the two. Of a detached one
+ * nobody may ever know; its place is used when there is no other, and a race with it may be missed. */
 static ambit__schedule_thread *find_place(const ambit__schedule_thread *parent) {
+    unsigned unknown = 0;
     for (unsigned i = 1; i < ambit__thread_count; i++) {
-        ambit__schedule_thread *thread = &ambit__threads[i];
-        if (thread->state == AMBIT__THREAD_UNUSED && parent->happens.at[i] >= thread->ended_epoch)
-            return thread;
+        if (ambit__threads[i].state != AMBIT__THREAD_UNUSED) continue;
+        if (parent->happens.at[i] >= ambit__threads[i].ended_epoch) return use_again(i);
+        unknown = i;
     }
-    if (ambit__thread_count == AMBIT__THREADS) return NULL;
-    return &ambit__threads[ambit__thread_count++];
+    if (ambit__thread_count < AMBIT__THREADS) return &ambit__threads[ambit__thread_count++];
+    return unknown ? use_again(unknown) : NULL;
 }
 
 /* First on its own stack. */
@@ -46,12 +56,12 @@ static void set_up(ambit__schedule_thread *thread, void *(*start)(void *), ambit
     thread->start = start;
     thread->run = run;
     thread->argument = argument;
-    thread->start_operation = (ambit__operation){.kind = AMBIT__OP_START,
-                                                 .thread = thread->index,
-                                                 .site = site,
-                                                 .value = start ? (uint64_t)(uintptr_t)start
-                                                                : (uint64_t)(uintptr_t)run,
-                                                 .deadline_ns = AMBIT__FOREVER};
+    thread->start_operation =
+        (ambit__operation){.kind = AMBIT__OP_START,
+                           .thread = thread->index,
+                           .site = site,
+                           .value = start ? (uint64_t)(uintptr_t)start : (uint64_t)(uintptr_t)run,
+                           .deadline_ns = AMBIT__FOREVER};
     thread->next = &thread->start_operation;
     ambit__host_begin(thread->index, entry);
 }

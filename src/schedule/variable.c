@@ -269,7 +269,8 @@ static bool name_of_thread(uintptr_t address, size_t size, char *text, size_t by
             return true;
         }
         if (address < low || address >= high) continue;
-        (void)snprintf(text, bytes, "stack of thread %u", i);
+        /* By how far from the top, so that two of them can be told apart. */
+        (void)snprintf(text, bytes, "stack of thread %u - %zu", i, (size_t)(high - address));
         return true;
     }
     return false;

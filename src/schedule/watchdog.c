@@ -4,6 +4,7 @@
  * The watchdog is a thread of the kernel's that looks on from outside: the one thing here that goes by real
  * time. It decides nothing within schedules. */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -17,9 +18,15 @@
 #include "schedule/inside.h"
 
 #define PATIENCE_SECONDS 5
+#ifdef SYS_pause
+#define SYS_PAUSE SYS_pause
+#else
+#define SYS_PAUSE SYS_ppoll
+#endif
 
 static pthread_t watcher;
 static bool watching;
+static unsigned patience_seconds;
 static pid_t watched; /* the thread of the kernel's that runs the schedules */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t stopped; /* with the monotonic clock */
@@ -91,11 +98,40 @@ static char state_letter(void) {
     char text[512];
     read_about("stat", text, sizeof text);
     const char *name_end = strrchr(text, ')');
-    return name_end && name_end[1] == ' ' ? name_end[2] : '?';
+    if (!name_end || name_end[1] != ' ') return '?';
+    return name_end[2];
+}
+
+/* The system call a thread is in, -1 if it runs or nobody knows. */
+static long call_of(pid_t thread) {
+    char text[256];
+    pid_t before = watched;
+    watched = thread;
+    read_about("syscall", text, sizeof text);
+    watched = before;
+    char *rest;
+    long number = strtol(text, &rest, 10);
+    return rest == text ? -1 : number;
+}
+
+/* Where threads cannot be borrowed, the schedule's own run, and the one that was told to watch sleeps: then
+ * it is the one of the others that does something else. */
+static void find_watched(void) {
+    DIR *tasks = call_of(watched) == SYS_futex ? opendir("/proc/self/task") : NULL;
+    if (!tasks) return;
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): the directory is this call's own */
+    for (const struct dirent *entry; (entry = readdir(tasks));) {
+        pid_t thread = (pid_t)strtol(entry->d_name, NULL, 10);
+        if (thread <= 0 || thread == (pid_t)syscall(SYS_gettid)) continue;
+        long number = call_of(thread);
+        if (number != SYS_futex && number != SYS_PAUSE) watched = thread;
+    }
+    (void)closedir(tasks);
 }
 
 static void describe(char *text, size_t size, unsigned seconds) {
     char call[256];
+    find_watched();
     char letter = state_letter();
     read_about("syscall", call, sizeof call);
     int length = snprintf(text, size, "no step for %u s: the program ", seconds);
@@ -113,7 +149,8 @@ static void describe(char *text, size_t size, unsigned seconds) {
                        letter);
 }
 
-static unsigned patience(void) {
+static unsigned wanted_patience(void) {
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): no other thread is under way */
     const char *wish = getenv("AMBIT_SCHEDULE_PATIENCE");
     long seconds = wish ? strtol(wish, NULL, 10) : 0;
     return seconds > 0 && seconds < 86400 ? (unsigned)seconds : PATIENCE_SECONDS;
@@ -134,7 +171,7 @@ static bool wait_a_second(void) {
 
 static void *watch(void *given) {
     (void)given;
-    unsigned most = patience(), still = 0;
+    unsigned still = 0;
     uint64_t seen = ambit__step_total;
     while (wait_a_second()) {
         uint64_t now = ambit__step_total;
@@ -142,7 +179,7 @@ static void *watch(void *given) {
         /* Between schedules there are no steps either, as while a report is made. */
         still = now == seen && inside ? still + 1 : 0;
         seen = now;
-        if (still < most) continue;
+        if (still < patience_seconds) continue;
         char text[512];
         describe(text, sizeof text, still);
         ambit__report_stuck(text);
@@ -155,6 +192,7 @@ void ambit__watchdog_start(void) {
     if (watching) return;
     watched = (pid_t)syscall(SYS_gettid);
     stop = false;
+    patience_seconds = wanted_patience();
     pthread_condattr_t monotonic;
     (void)pthread_condattr_init(&monotonic);
     (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);

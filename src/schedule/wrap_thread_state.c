@@ -226,9 +226,44 @@ void __wrap_pthread_exit(void *returned) {
     ambit__thread_exit(returned);
 }
 
+/* ---- Handlers of fork() ---------------------------------------------------------------------- */
+
+#define HANDLERS 32
+
+static struct {
+    uint32_t schedule;
+    unsigned count, kept; /* those that `before` has registered are there in each schedule */
+    void (*prepare[HANDLERS])(void);
+    void (*parent[HANDLERS])(void);
+} handlers;
+
+static void handlers_of_this_schedule(void) {
+    if (handlers.schedule == ambit__schedule_number) return;
+    handlers.schedule = ambit__schedule_number;
+    handlers.count = handlers.kept;
+}
+
 int __real_pthread_atfork(void (*)(void), void (*)(void), void (*)(void));
 int __wrap_pthread_atfork(void (*)(void), void (*)(void), void (*)(void));
 int __wrap_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void)) {
-    /* Nothing forks in a schedule, and it would stay beyond it. */
-    return ambit__self ? 0 : __real_pthread_atfork(prepare, parent, child);
+    if (!ambit__self) return __real_pthread_atfork(prepare, parent, child);
+    /* Nothing forks in a schedule: they run when the scenario says so. */
+    handlers_of_this_schedule();
+    if (handlers.count == HANDLERS) return ENOMEM;
+    handlers.prepare[handlers.count] = prepare;
+    handlers.parent[handlers.count++] = parent;
+    if (ambit__keeping) handlers.kept = handlers.count;
+    return 0;
 }
+
+void ambit_schedule_fork_in_parent(void) {
+    if (!ambit__self) return;
+    handlers_of_this_schedule();
+    unsigned count = handlers.count;
+    for (unsigned i = count; i-- > 0;)
+        if (handlers.prepare[i]) handlers.prepare[i]();
+    for (unsigned i = 0; i < count; i++)
+        if (handlers.parent[i]) handlers.parent[i]();
+}
+
+void ambit__atfork_forget(void) { handlers.kept = 0; }

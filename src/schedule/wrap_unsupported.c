@@ -98,8 +98,9 @@ long __wrap_clone(long a, long b, long c, long d, long e, long f, long g) {
 
 /* ---- Refused where they would wait ----------------------------------------------------------- */
 
-/* Whether what is read from a stream is there already: as far as the descriptor knows. */
+/* Refuses unless what is to be read from a stream is there: in it, or behind its descriptor. */
 static void expect_input(FILE *stream, const char *name, const void *site) {
+    if (stream->_IO_read_ptr < stream->_IO_read_end) return; /* it has been read */
     int descriptor = fileno(stream);
     struct pollfd input = {.fd = descriptor, .events = POLLIN};
     if (descriptor < 0 || poll(&input, 1, 0) != 0) return;

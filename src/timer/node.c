@@ -22,7 +22,8 @@ static ambit_disarm take_locked(ambit__wheel *wheel, ambit__timer_node *node, bo
     }
     if (state == AMBIT__TIMER_IDLE) return AMBIT_FIRED;
     if (ambit__load_relaxed(&node->thread) == ambit__thread_id()) return AMBIT_FIRING_HERE;
-    ambit__store_relaxed(&node->state, AMBIT__TIMER_AWAITED);
+    /* Release as in fire_one(), for the next one who wants it back. */
+    ambit__store_release(&node->state, AMBIT__TIMER_AWAITED);
     *wait = true;
     return AMBIT_FIRED;
 }

@@ -64,7 +64,9 @@ static bool fire_one(ambit__wheel *wheel) {
     ambit__timer_node *node = ambit__timer_node_of(link);
     ambit__wheel_remove(wheel, node);
     ambit__store_relaxed(&node->thread, ambit__thread_id());
-    ambit__store_relaxed(&node->state, AMBIT__TIMER_FIRING);
+    /* Release, as where it is armed: who finds it firing and wants it back finds the wheel as it was
+     * made. */
+    ambit__store_release(&node->state, AMBIT__TIMER_FIRING);
     ambit__bias_unlock_visitor(&wheel->lock, true);
 
     note_lateness(ambit__clock_now(), node->deadline_ns);

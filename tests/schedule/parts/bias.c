@@ -3,8 +3,7 @@
 
 #include "base/bias.h"
 
-AMBIT_SCHEDULE_COVERS("base/bias.c base/bias.h base/thread.h:ambit__light_barrier "
-                      "base/thread.c:ambit__heavy_barrier")
+AMBIT_SCHEDULE_COVERS("base/bias.c base/bias.h base/thread.c:ambit__heavy_barrier")
 
 static ambit__bias bias;
 static unsigned guarded, inside;

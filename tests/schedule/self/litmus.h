@@ -3,6 +3,7 @@
  * A program is text, as "Wx1 Wy1 | Ry Rx": threads are parted by bars, and an operation is a letter with
  * the object (x, y, z) and its numbers:
  *     Rx load   Wx1 store 1   Ax1 add 1   Ex1 exchange for 1   Cx12 compare with 1, exchange for 2   F fence
+ *     L light barrier, as a signal fence is   H heavy barrier, membarrier(2)
  * A second text of the same form, as "ab|cd", has a letter for each operation: those with the same
  * letter have the same order, and every choice of orders for the letters makes a variant. An order that
  * does not vary: '-' relaxed (no fence), 'A' acquire, 'R' release, 'B' both, 'S' sequentially consistent.
@@ -14,6 +15,7 @@
 #define AMBIT_TESTS_LITMUS_H
 
 #include <inttypes.h>
+#include <linux/membarrier.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -22,6 +24,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "ambit/schedule.h"
 
@@ -70,6 +74,9 @@ HIDDEN static litmus_outcome *litmus_outcome_of(litmus_outcomes *all, uint64_t k
     return made;
 }
 
+/* Release sequences are C++20's. */
+static bool litmus_cxx20;
+
 /* ---- Programs -------------------------------------------------------------------------------- */
 
 HIDDEN static litmus_program litmus_parse(const char *text, const char *groups, bool finals) {
@@ -86,7 +93,7 @@ HIDDEN static litmus_program litmus_parse(const char *text, const char *groups, 
         litmus_operation *made = &program.operations[thread][program.count[thread]++];
         made->kind = *text;
         made->group = *groups++;
-        if (*text == 'F') continue;
+        if (strchr("FLH", *text)) continue;
         made->place = (uint8_t)(*++text - 'x');
         if (made->kind != 'R') made->value = (uint8_t)(*++text - '0');
         if (made->kind == 'C') made->desired = (uint8_t)(*++text - '0');
@@ -175,6 +182,12 @@ static inline void litmus_add_operation(litmus_text *to, const litmus_operation 
         litmus_add(to, "r%d=cas(%c.%s/%s,%d,%d)", operation->reads, place, order,
                    litmus_orders[operation->failure], operation->value, operation->desired);
         break;
+    case 'L':
+        litmus_add(to, "light");
+        break;
+    case 'H':
+        litmus_add(to, "heavy");
+        break;
     default:
         litmus_add(to, "fence.%s", order);
         break;
@@ -184,7 +197,7 @@ static inline void litmus_add_operation(litmus_text *to, const litmus_operation 
 static inline litmus_text litmus_show(const litmus_program *program) {
     litmus_text made = {""};
     for (unsigned thread = 0; thread < program->threads; thread++) {
-        const char *between = thread ? " || " : "";
+        const char *between = thread ? " \u2225 " : ""; /* a bar would end the table's column */
         for (unsigned i = 0; i < program->count[thread]; i++) {
             const litmus_operation *operation = &program->operations[thread][i];
             if (operation->kind == 'F' && !operation->order) continue;
@@ -200,7 +213,8 @@ static inline litmus_text litmus_show_outcome(const litmus_program *program, uin
     for (unsigned i = 0; i < program->reads; i++, key >>= 4)
         litmus_add(&made, "%sr%u=%d", i ? " " : "", i, (int)(key & 15));
     for (unsigned i = 0; program->finals && i < LITMUS_PLACES; i++, key >>= 4)
-        if (i < 2 || key & 15) litmus_add(&made, " %c=%d", 'x' + (char)i, (int)(key & 15));
+        if (i < 2 || key & 15)
+            litmus_add(&made, "%s%c=%d", made.text[0] ? " " : "", 'x' + (char)i, (int)(key & 15));
     return made;
 }
 /* "10": the values, in the same order. */
@@ -308,6 +322,12 @@ TOLD void litmus_fence(int order) {
 #undef LITMUS_DO
 }
 
+TOLD void litmus_light(void) { atomic_signal_fence(memory_order_seq_cst); }
+TOLD void litmus_heavy(void) {
+    /* Who has not registered gets an error, and no barrier. */
+    ambit_schedule_assert(!syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0));
+}
+
 static const litmus_program *litmus_playing;
 static uint64_t litmus_got[16]; /* by number of the read */
 static litmus_outcomes *litmus_seen;
@@ -333,6 +353,12 @@ HIDDEN static void litmus_play_thread(void *argument) {
             litmus_got[now->reads] = litmus_compare_exchange(now->place, now->value, now->desired,
                                                              now->order, now->failure);
             break;
+        case 'L':
+            litmus_light();
+            break;
+        case 'H':
+            litmus_heavy();
+            break;
         default:
             litmus_fence(now->order);
             break;
@@ -348,8 +374,11 @@ HIDDEN static void litmus_scenario(void *argument) {
     uint64_t key = 0;
     unsigned shift = 0;
     for (unsigned i = 0; i < litmus_playing->reads; i++, shift += 4) key |= litmus_got[i] << shift;
-    for (unsigned i = 0; litmus_playing->finals && i < LITMUS_PLACES; i++, shift += 4)
-        key |= (uint64_t)litmus_load(i, memory_order_relaxed) << shift;
+    for (unsigned i = 0; litmus_playing->finals && i < LITMUS_PLACES; i++, shift += 4) {
+        uint32_t last = litmus_load(i, memory_order_relaxed);
+        ambit_schedule_assert(*(const uint32_t *)&litmus_cells[i] == last); /* as it is in memory */
+        key |= (uint64_t)last << shift;
+    }
     litmus_outcome_of(litmus_seen, key)->seen++;
 }
 
@@ -365,6 +394,7 @@ static inline int litmus_run(const litmus_program *program, ambit_schedule_strat
                                       .strategy = strategy,
                                       .no_leaks = true,
                                       .quiet = true,
+                                      .cxx20_release_sequences = litmus_cxx20,
                                       .result = result};
     return ambit_schedule_run(litmus_scenario, &options);
 }

@@ -1,11 +1,13 @@
 /* Bugs that are planted, each beside its right twin: one body, and `wrong` says which half of it runs.
  *
- * The wrong half must be found: as what it is, with the functions where it happens, within so many schedules,
- * from whatever seed one starts; and its seed must play it again, each time with the same hash. The right half
- * must be clean. Functions that are to be named are PLACEs; who reads the message finds their lines. */
+ * The wrong half must be found: as what it is, with the functions where it happens, within so many
+ * schedules, from whatever seed one starts; and its seed must play it again, each time with the same
+ * hash. The right half must be clean. Functions that are to be named are PLACEs. PLANTED=table prints
+ * the table for the manual. */
 #ifndef AMBIT_TESTS_PLANTED_H
 #define AMBIT_TESTS_PLANTED_H
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -39,6 +41,7 @@ typedef struct planted {
     }
 
 static bool wrong;
+static ambit_schedule_strategy planted_strategy;
 
 /* The same operation, with one order in the wrong half and another in the right one. */
 #define STORE(object, value, wrong_order, right_order)                                             \
@@ -61,6 +64,7 @@ static inline ambit_schedule_result planted_run(const planted *of, bool which, u
     ambit_schedule_options options = {.name = of->name,
                                       .schedules = schedules,
                                       .seed = seed,
+                                      .strategy = planted_strategy,
                                       .steps = 2000,
                                       .quiet = true,
                                       .result = &result};
@@ -83,18 +87,17 @@ static inline void planted_is_found(const planted *of, const ambit_schedule_resu
                  result->message);
 }
 
+static uint64_t planted_most; /* schedules until the last was found, from the worst of the seeds */
+
 static inline void wrong_half_is_found_from_any_seed(void **state) {
     const planted *of = *state;
     uint64_t within = of->within ? of->within : 2000, most = 0;
     for (uint64_t start = 0; start <= PLANTED_STARTS; start++) {
         ambit_schedule_result result = planted_run(of, true, within, 1 + start * 1000003);
-        if (!start && getenv("PLANTED_TABLE"))
-            printf("%s: seed %llu: %s\n", of->name, (unsigned long long)result.seed,
-                   result.message);
         planted_is_found(of, &result);
         if (result.schedules > most) most = result.schedules;
     }
-    print_message("  found after at most %llu schedules\n", (unsigned long long)most);
+    planted_most = most;
 }
 
 static inline void wrong_half_is_played_again(void **state) {
@@ -117,18 +120,55 @@ static inline void right_half_is_clean(void **state) {
     assert_int_equal(result.schedules, PLANTED_RIGHT);
 }
 
-/* Runs all three for each; the number of those that failed. */
+/* By every schedule there is the wrong half is found, and the right one proven to be clean, but for stores
+ * that come late in modification order. */
+static inline ambit_schedule_result planted_exhaust(const planted *of, bool which) {
+    planted_strategy = AMBIT_SCHEDULE_EXHAUSTIVE;
+    ambit_schedule_result result = planted_run(of, which, PLANTED_RIGHT, 1);
+    planted_strategy = AMBIT_SCHEDULE_MIXED;
+    return result;
+}
+static inline void exhaustion_agrees(void **state) {
+    const planted *of = *state;
+    ambit_schedule_result found = planted_exhaust(of, true), clean = planted_exhaust(of, false);
+    planted_is_found(of, &found);
+    if (clean.failure) fail_msg("%s: %s", of->name, clean.message);
+    assert_true(clean.complete);
+}
+
+/* What the manual says of it, in a row. */
+static inline void planted_print(const planted *of) {
+    void *state = (void *)(uintptr_t)of;
+    wrong_half_is_found_from_any_seed(&state);
+    ambit_schedule_result first = planted_run(of, true, of->within ? of->within : 2000, 1);
+    const char *end = strchr(first.message, '\n');
+    int length = end ? (int)(end - first.message) : (int)strlen(first.message);
+    ambit_schedule_result right = planted_run(of, false, PLANTED_RIGHT, 1);
+    ambit_schedule_result every = planted_exhaust(of, false);
+    printf("| %s | %.*s | %" PRIu64 " | %s | %" PRIu64 " |\n", of->name, length, first.message,
+           planted_most, right.failure ? "FAILS" : "clean", every.schedules);
+}
+
+/* Runs all for each; the number of those that failed. PLANTED=table prints them instead. */
 static inline int planted_main(const char *name, const planted *all, size_t count) {
     static const struct {
         const char *name;
         CMUnitTestFunction test;
     } kinds[] = {{"found", wrong_half_is_found_from_any_seed},
                  {"again", wrong_half_is_played_again},
-                 {"right", right_half_is_clean}};
-    enum { KINDS = 3, MOST = 64 };
+                 {"right", right_half_is_clean},
+                 {"exhaustive", exhaustion_agrees}};
+    enum { KINDS = sizeof kinds / sizeof kinds[0], MOST = 64 };
     static struct CMUnitTest tests[KINDS * MOST];
     static char names[KINDS * MOST][80];
     if (count > MOST) return 1;
+    const char *wish = getenv("PLANTED");
+    if (wish && !strcmp(wish, "table")) {
+        printf("| bug | found as | after at most | right twin | all its schedules |\n"
+               "| --- | --- | --- | --- | --- |\n");
+        for (size_t i = 0; i < count; i++) planted_print(&all[i]);
+        return 0;
+    }
     for (size_t i = 0; i < count; i++)
         for (size_t kind = 0; kind < KINDS; kind++) {
             size_t at = i * KINDS + kind;

@@ -363,6 +363,23 @@ static void membarrier_wants_to_be_registered(void **state) {
     expect_clean(asks_without_registering);
 }
 
+static void asks_registered(void *argument) {
+    (void)argument;
+    ambit_schedule_assert(syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0);
+}
+static void registers_in_a_schedule(void *argument) {
+    (void)argument;
+    syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
+}
+static void membarrier_stays_registered(void **state) {
+    (void)state;
+    expect_clean_with(asks_registered, (ambit_schedule_options){.before = registers_in_a_schedule});
+    expect_failure(asks_registered, AMBIT_SCHEDULE_ASSERTION, "PRIVATE_EXPEDITED");
+    /* For the process, for good. */
+    assert_int_equal(syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0), 0);
+    expect_clean(asks_registered);
+}
+
 /* ---- Others ---------------------------------------------------------------------------------- */
 
 static _Atomic(long) ids[2];
@@ -414,6 +431,7 @@ int main(void) {
         cmocka_unit_test(futex_is_a_full_barrier),
         cmocka_unit_test(dekker_needs_light_and_heavy),
         cmocka_unit_test(membarrier_wants_to_be_registered),
+        cmocka_unit_test(membarrier_stays_registered),
         cmocka_unit_test(threads_have_numbers_of_their_own),
         cmocka_unit_test(unknown_calls_are_named),
     };

@@ -2,6 +2,7 @@
  * and all that is allowed is.
  *
  * LITMUS_PROGRAMS=n makes so many instead of the usual number, LITMUS_SEED=s others. */
+#define _GNU_SOURCE
 #include <setjmp.h>
 
 #include "c11.h"
@@ -9,7 +10,7 @@
 
 #include <cmocka.h>
 
-enum { PROGRAMS = 150, BATCH = 1000, AT_MOST = 200000 };
+enum { PROGRAMS = 100, BATCH = 1000, AT_MOST = 1000000 };
 
 /* xorshift64*: Marsaglia 2003, Vigna 2016. */
 static uint64_t state;
@@ -73,8 +74,7 @@ static uint64_t number_from(const char *name, uint64_t usual) {
     return text ? strtoull(text, NULL, 0) : usual;
 }
 
-static void random_programs_show_what_c11_allows(void **unused) {
-    (void)unused;
+static void run_random_programs(void) {
     state = number_from("LITMUS_SEED", 1) * 0x9E3779B97F4A7C15ULL;
     uint64_t programs = number_from("LITMUS_PROGRAMS", PROGRAMS), all = 0, shown = 0;
     static litmus_outcomes outcomes;
@@ -96,6 +96,31 @@ static void random_programs_show_what_c11_allows(void **unused) {
                   shown);
 }
 
+static void random_programs_show_what_c11_allows(void **unused) {
+    (void)unused;
+    run_random_programs();
+}
+static void random_programs_show_what_cxx20_allows(void **unused) {
+    (void)unused;
+    litmus_cxx20 = true;
+    run_random_programs();
+    litmus_cxx20 = false;
+}
+
+/* Whether a thread reads an object more than twice: the exhaustive strategy takes that for a loop which waits
+ * for another's store, and lets the others go first. */
+static bool seems_to_wait(const litmus_program *program) {
+    for (unsigned thread = 0; thread < program->threads; thread++) {
+        unsigned reads[LITMUS_PLACES] = {0};
+        for (unsigned i = 0; i < program->count[thread]; i++) {
+            const litmus_operation *operation = &program->operations[thread][i];
+            bool is_read = operation->kind != 'W' && operation->kind != 'F';
+            if (is_read && ++reads[operation->place] > 2) return true;
+        }
+    }
+    return false;
+}
+
 static void exhaustion_shows_all_that_needs_no_late_store(void **unused) {
     (void)unused;
     state = number_from("LITMUS_SEED", 1) * 0x9E3779B97F4A7C15ULL;
@@ -110,15 +135,17 @@ static void exhaustion_shows_all_that_needs_no_late_store(void **unused) {
             fail_msg("%s: %s", litmus_show(&program).text, result.message);
         complete += result.complete;
         (void)left_of(&program, &outcomes, C11_TOTAL);
-        if (result.complete) say_what_is_left(&program, &outcomes, C11_IN_PLACE);
+        if (result.complete && !seems_to_wait(&program))
+            say_what_is_left(&program, &outcomes, C11_IN_PLACE);
     }
     print_message("%" PRIu64 " of %" PRIu64 " complete\n", complete, programs);
-    assert_true(complete > 0);
+    assert_true(complete * 10 >= programs * 9);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_programs_show_what_c11_allows),
+        cmocka_unit_test(random_programs_show_what_cxx20_allows),
         cmocka_unit_test(exhaustion_shows_all_that_needs_no_late_store),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -38,10 +38,16 @@ AMBIT_SCHEDULE_TEST_WITH(clean_with_before, .before = leave, .schedules = 10) {
 AMBIT_SCHEDULE_TEST_WITH(clean_with_another, .before = leave, .schedules = 10) {
     ambit_schedule_assert(left_behind == 1);
 }
+AMBIT_SCHEDULE_TEST_WITH(deep, .strategy = AMBIT_SCHEDULE_PCT, .depth = 2, .schedules = 10) {
+    add_twice();
+}
+AMBIT_SCHEDULE_TEST(hangs) {
+    for (int on = 1; on;) __asm__ volatile("" : "+r"(on));
+}
 AMBIT_SCHEDULE_TEST_WITH(dies, .schedules = 10) {
     if (!ambit_schedule_is_running()) return;
-    /* past all that is caught */
-    _exit(3);
+    __asm__ volatile("syscall" ::"a"(231), "D"(3)
+                     : "rcx", "r11"); /* exit_group(3), past all control */
 }
 AMBIT_SCHEDULE_TEST_WITH(refused, .depth = 3) {}
 
@@ -93,14 +99,16 @@ static void missing_and_superfluous_values_are_refused(void **state) {
     check_refused("--only", "--only: expected a value");
     check_refused("--list=yes", "--list: \"yes\", expected no value");
     check_refused("--json=", "--json: \"\", expected a name");
-    check_refused("--strategy=wild", "--strategy: \"wild\", expected mixed, random, pct or exhaustive");
+    check_refused("--strategy=wild",
+                  "--strategy: \"wild\", expected mixed, random, pct or exhaustive");
 }
 
 static void what_does_not_go_together_is_refused(void **state) {
     (void)state;
     check_refused("--depth=2 --preemptions=2", "not together with --depth");
     check_refused("--depth=2 --strategy=random", "--depth: expected --strategy=pct");
-    check_refused("--preemptions=2 --strategy=pct", "--preemptions: expected --strategy=exhaustive");
+    check_refused("--preemptions=2 --strategy=pct",
+                  "--preemptions: expected --strategy=exhaustive");
     check_refused("--halves", "expected --mutants with them");
     check_refused("--mutants --replay=3", "not together with --mutants");
 }
@@ -124,16 +132,19 @@ static void help_names_every_option(void **state) {
     (void)state;
     assert_int_equal(call("--help"), 0);
     static const char *const options[] = {
-        "--list",   "--only",    "--schedules",        "--seed",   "--strategy", "--depth",
-        "--choices", "--replay", "--mutants",          "--halves", "--json",     "--preemptions",
-        "--part",   "--quiet",   "--mutant-schedules", "--help",   "--survivors-only"};
+        "--list",  "--only",          "--schedules", "--seed",    "--strategy",
+        "--depth", "--choices",       "--replay",    "--mutants", "--halves",
+        "--json",  "--preemptions",   "--part",      "--quiet",   "--mutant-schedules",
+        "--help",  "--survivors-only"};
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) check_says(options[i]);
 }
 
 static void list_names_the_tests_in_order(void **state) {
     (void)state;
     assert_int_equal(call("--list"), 0);
-    assert_string_equal(captured, "fails\nclean\nclean_with_before\nclean_with_another\ndies\nrefused\n");
+    assert_string_equal(
+        captured,
+        "fails\nclean\nclean_with_before\nclean_with_another\ndeep\nhangs\ndies\nrefused\n");
     assert_int_equal(call("--list --only=^clean_"), 0);
     assert_string_equal(captured, "clean_with_before\nclean_with_another\n");
 }
@@ -159,6 +170,8 @@ static void the_command_says_how_many_and_how(void **state) {
     check_accepted("--only=clean --seed=3 --schedules=5", 0, "ok   clean: 5 schedules (mixed)");
     check_accepted("--only=clean --strategy=random", 0, "ok   clean: 70 schedules (random)");
     check_accepted("--only=clean --depth=2", 0, "ok   clean: 70 schedules (pct)");
+    check_accepted("--only=deep", 0, "ok   deep: 10 schedules (pct)");
+    check_accepted("--only=deep --strategy=random", 0, "ok   deep: 10 schedules (random)");
     check_accepted("--only=clean --preemptions=1", 0, "schedules (exhaustive)");
     check_says("complete: there is no other schedule with so few preemptions");
 }
@@ -180,15 +193,27 @@ static void quiet_says_what_failed_and_no_more(void **state) {
 
 static void a_process_that_ends_is_a_failure(void **state) {
     (void)state;
-    check_accepted("--only=dies --only=clean", 1, "FAIL dies: ");
+    check_accepted("--only=dies --only=clean", 1,
+                   "FAIL dies: its process came to an end before the test did");
     check_says("ok   clean: 70");
+}
+
+static void a_test_that_hangs_is_a_failure(void **state) {
+    (void)state;
+    assert_int_equal(setenv("AMBIT_SCHEDULE_PATIENCE", "1", 1), 0);
+    check_accepted("--only=hangs --only=clean", 1, "FAIL hangs: its process came to an end");
+    check_says("--only=hangs --strategy=random --seed=0x");
+    check_says("thread 0, which began with hangs()");
+    check_says("ok   clean: 70");
+    (void)unsetenv("AMBIT_SCHEDULE_PATIENCE");
 }
 
 static void the_seed_of_a_failure_plays_it_again(void **state) {
     (void)state;
     char line[256] = "", hash[64] = "";
     assert_int_equal(call("--only=fails"), 1);
-    const char *again = strstr(captured, "play it again:   "), *of = strstr(captured, "trace hash ");
+    const char *again = strstr(captured, "play it again:   "),
+               *of = strstr(captured, "trace hash ");
     assert_non_null(again);
     assert_non_null(of);
     (void)snprintf(line, sizeof line, "%.*s", (int)strcspn(again + 17, "\n"), again + 17);
@@ -228,7 +253,8 @@ static void figures_are_a_list_of_one(void **state) {
     (void)snprintf(line, sizeof line, "--only=clean --json=%s", path);
     assert_int_equal(call(line), 0);
     read_figures(path, text, sizeof text);
-    assert_non_null(strstr(text, "[{\"part\": \"program\", \"schedules\": 70, \"schedules_per_second\": "));
+    assert_non_null(
+        strstr(text, "[{\"part\": \"program\", \"schedules\": 70, \"schedules_per_second\": "));
     assert_non_null(strstr(text, ", \"replay\": \"100/100\"}]\n"));
     (void)snprintf(line, sizeof line, "--part=a\"b --only=clean --json=%s", path);
     assert_int_equal(call(line), 0);
@@ -258,6 +284,7 @@ int main(void) {
         cmocka_unit_test(a_failure_is_status_1),
         cmocka_unit_test(quiet_says_what_failed_and_no_more),
         cmocka_unit_test(a_process_that_ends_is_a_failure),
+        cmocka_unit_test(a_test_that_hangs_is_a_failure),
         cmocka_unit_test(the_seed_of_a_failure_plays_it_again),
         cmocka_unit_test(the_choices_of_a_failure_play_it_again),
         cmocka_unit_test(figures_are_a_list_of_one),

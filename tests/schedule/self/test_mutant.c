@@ -7,15 +7,16 @@
 /* ---- Under test: only what is in this file is covered ---------------------------------------- */
 
 static int body;
-static atomic_int sent, received, tally;
+static atomic_int sent, tally;
 
+/* clang-format off */
 #line 100 "planted/covered.c"
 static void send_it(void *argument) {
     (void)argument;
     body = 42;
     atomic_store_explicit(&sent, 1, memory_order_release);
     atomic_fetch_add_explicit(&tally, 1, memory_order_seq_cst);
-    atomic_fetch_add_explicit(&received, 0, memory_order_relaxed);
+    atomic_fetch_add_explicit(&tally, 1, memory_order_relaxed);
 }
 static int take_it(void) {
     return atomic_load_explicit(&sent, memory_order_acquire);
@@ -30,7 +31,8 @@ static void let_go(void *argument) {
 static void elsewhere(void) {
     atomic_store_explicit(&tally, 0, memory_order_release);
 }
-#line 38 "test_mutant.c"
+#line 35 "test_mutant.c"
+/* clang-format on */
 
 AMBIT_SCHEDULE_COVERS("nowhere/at/all.c planted/covered.c")
 
@@ -93,6 +95,15 @@ static void relaxed_and_uncovered_places_are_left_alone(void **state) {
     assert_int_equal(call("--mutants --only=message_is_whole --mutant-schedules=50"), 1);
     check_says_not("other.c");
     check_says_not("covered.c:105");
+    check_says("of 3 orders");
+}
+
+AMBIT_SCHEDULE_TEST_WITH(nothing_covered, .schedules = 10) { elsewhere(); }
+static void no_order_at_all_is_told(void **state) {
+    (void)state;
+    assert_int_equal(call("--mutants --only=nothing_covered --mutant-schedules=50"), 0);
+    check_says("No memory order of the covered files was met");
+    check_says("0 of 0 orders");
 }
 
 static void a_mutant_run_prints_no_reports(void **state) {
@@ -139,7 +150,8 @@ static void figures_have_the_survivors(void **state) {
     text[fread(text, 1, sizeof text - 1, file)] = '\0';
     (void)fclose(file);
     (void)unlink(path);
-    assert_non_null(strstr(text, ", \"order_sites\": 3, \"order_killed\": 2, \"order_survivors\": [\""));
+    assert_non_null(
+        strstr(text, ", \"order_sites\": 3, \"order_killed\": 2, \"order_survivors\": [\""));
     assert_non_null(strstr(text, "planted/covered.c:104:5 send_it() seq_cst\"]"));
     assert_non_null(strstr(text, "\"replay\": \"100/100\"}]\n"));
 }
@@ -148,6 +160,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(needed_orders_are_killed_and_others_survive),
         cmocka_unit_test(relaxed_and_uncovered_places_are_left_alone),
+        cmocka_unit_test(no_order_at_all_is_told),
         cmocka_unit_test(a_mutant_run_prints_no_reports),
         cmocka_unit_test(orders_are_back_afterwards),
         cmocka_unit_test(survivors_only_is_short),

@@ -25,7 +25,7 @@ static object *new_object(int references) {
 PLACE void use(const object *of) { ambit_schedule_assert(of->value == 1); }
 PLACE void discard(object *of) { free(of); }
 
-/* ---- The last reference is dropped too lightly: others' use is not over for who frees ------------- */
+/* ---- The last reference is dropped too lightly: others' use is not over for who frees -------- */
 
 static object *counted;
 
@@ -42,7 +42,7 @@ static void last_drop(void *argument) {
     together(use_and_drop, use_and_drop);
 }
 
-/* ---- A reference is taken of what has none any more ----------------------------------------------- */
+/* ---- A reference is taken of what has none any more ------------------------------------------ */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static object *table;
@@ -84,7 +84,7 @@ static void get_after_zero(void *argument) {
     ambit_schedule_join(closer);
 }
 
-/* ---- A pointer is kept over the lock that made it good -------------------------------------------- */
+/* ---- A pointer is kept over the lock that made it good --------------------------------------- */
 
 static void keep_pointer(void *argument) {
     (void)argument;
@@ -108,7 +108,7 @@ static void stale_pointer(void *argument) {
     together(keep_pointer, replace);
 }
 
-/* ---- A stack (Treiber, 1986) whose nodes are freed while others still look at them ----------------- */
+/* ---- A stack (Treiber, 1986) whose nodes are freed while others still look at them ----------- */
 
 typedef struct entry {
     struct entry *next, *buried;
@@ -152,7 +152,7 @@ static void stack_without_grave(void *argument) {
     }
 }
 
-/* ---- Memory is shown before it is filled ------------------------------------------------------------ */
+/* ---- Memory is shown before it is filled ----------------------------------------------------- */
 
 PLACE void look_at_value(const object *of) { ambit_schedule_assert(of->value == 1); }
 static void show_then_fill(void *argument) {
@@ -179,7 +179,7 @@ static void shown_too_early(void *argument) {
     free(table);
 }
 
-/* ---- An error path forgets what it has ---------------------------------------------------------------- */
+/* ---- An error path forgets what it has ------------------------------------------------------- */
 
 PLACE object *get_memory(void) { return new_object(1); }
 static void work_that_may_fail(void *argument) {
@@ -194,7 +194,7 @@ static void forgotten(void *argument) {
     together(work_that_may_fail, work_that_may_fail);
 }
 
-/* ---- A request that times out while it is completed ---------------------------------------------- */
+/* ---- A request that times out while it is completed ------------------------------------------ */
 
 static pthread_cond_t completed = PTHREAD_COND_INITIALIZER;
 static object *request;
@@ -255,7 +255,7 @@ static void timer_is_early(void *argument) {
     together(time_out, complete_at_once);
 }
 
-/* ---- Read-copy-update --------------------------------------------------------------------------------------- */
+/* ---- Read-copy-update ------------------------------------------------------------------------ */
 
 static _Atomic(object *) published;
 
@@ -319,10 +319,11 @@ static void exit_inside(void *argument) {
     together(leave_inside, replace_published);
 }
 
-enum { RACE = AMBIT_SCHEDULE_RACE, AFTER_FREE = AMBIT_SCHEDULE_USE_AFTER_FREE };
+#define AFTER_FREE AMBIT_SCHEDULE_USE_AFTER_FREE
 static const planted all[] = {
     {"last reference dropped relaxed", last_drop, AFTER_FREE, 0, "use", "discard", 0},
-    {"reference taken after zero", get_after_zero, AFTER_FREE, 0, "discard", NULL, 0},
+    {"reference taken after zero", get_after_zero, AFTER_FREE, AMBIT_SCHEDULE_MISUSE, "discard",
+     NULL, 0},
     {"pointer kept over its lock", stale_pointer, AFTER_FREE, 0, "use", "discard", 0},
     {"stack without a grave", stack_without_grave, AFTER_FREE, 0, "entry_behind", "discard_entry",
      0},

@@ -1,5 +1,8 @@
 /* Planted bugs of atomics: a step that is two, an order that is too weak. */
+#define _GNU_SOURCE
 #include "planted.h"
+
+#include <time.h>
 
 /* ---- Lost updates ---------------------------------------------------------------------------- */
 
@@ -35,11 +38,14 @@ static void lost_update_atomics(void *argument) {
 
 /* ---- Message passing ------------------------------------------------------------------------- */
 
-static int message;
+static volatile int message; /* so that it is read, whether or not that counts */
 static _Atomic(bool) sent;
 
 PLACE void write_message(void) { message = 1; }
-PLACE void read_message(void) { ambit_schedule_assert(message == 1); }
+PLACE void read_message(void) {
+    int read = message;
+    ambit_schedule_assert(wrong || read == 1); /* wrong: the race is what is to be found */
+}
 static void sender(void *argument) {
     (void)argument;
     write_message();
@@ -52,6 +58,50 @@ static void receiver(void *argument) {
 static void message_passing(void *argument) {
     (void)argument;
     together(sender, receiver);
+}
+
+/* What is sent by a fence or by a store is what was written before, not what comes after. */
+static void hasty_sender(void *argument) {
+    (void)argument;
+    if (!wrong) write_message();
+    atomic_store_explicit(&sent, true, memory_order_release);
+    if (wrong) write_message();
+}
+static void message_too_late(void *argument) {
+    (void)argument;
+    together(hasty_sender, receiver);
+}
+static void sender_by_fence(void *argument) {
+    (void)argument;
+    if (!wrong) write_message();
+    atomic_thread_fence(memory_order_release);
+    if (wrong) write_message();
+    atomic_store_explicit(&sent, true, memory_order_relaxed);
+}
+static void fence_too_early(void *argument) {
+    (void)argument;
+    together(sender_by_fence, receiver);
+}
+
+/* Nor is anything ordered by two fences without a message between, though they are one after the other:
+ * the sleep sees to that. */
+static void write_and_fence(void *argument) {
+    (void)argument;
+    write_message();
+    atomic_thread_fence(memory_order_seq_cst);
+    atomic_store_explicit(&sent, true, memory_order_relaxed);
+}
+static void sleep_and_fence(void *argument) {
+    (void)argument;
+    struct timespec long_enough = {10, 0};
+    (void)nanosleep(&long_enough, NULL);
+    bool seen = wrong || atomic_load_explicit(&sent, memory_order_relaxed);
+    atomic_thread_fence(memory_order_seq_cst);
+    if (seen) read_message();
+}
+static void fences_alone(void *argument) {
+    (void)argument;
+    together(write_and_fence, sleep_and_fence);
 }
 
 static void careful_sender(void *argument) {
@@ -69,7 +119,7 @@ static void message_waited_for(void *argument) {
     together(careful_sender, careless_receiver);
 }
 
-/* ---- Dekker's entry: each says that it comes, then looks for the other ------------------------ */
+/* ---- Dekker's entry: each says that it comes, then looks for the other ----------------------- */
 
 static _Atomic(bool) left_comes, right_comes;
 static int entered;
@@ -86,7 +136,7 @@ static void dekker(void *argument) {
     together(come_left, come_right);
 }
 
-/* ---- A sequence lock (Boehm, MSPC 2012): the reader's last look must not be early -------------- */
+/* ---- A sequence lock (Boehm, MSPC 2012): the reader's last look must not be early ------------ */
 
 static _Atomic(unsigned) sequence;
 static _Atomic(int) half, other_half;
@@ -117,7 +167,7 @@ static void sequence_lock(void *argument) {
     together(write_halves, read_halves);
 }
 
-/* ---- Made once: the first look is without the lock --------------------------------------------- */
+/* ---- Made once: the first look is without the lock ------------------------------------------- */
 
 static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
 static int thing;
@@ -145,7 +195,7 @@ static void double_checked(void *argument) {
     together(get_thing, get_thing);
 }
 
-/* ---- A ticket lock (Mellor-Crummey and Scott, 1991) that is unlocked too lightly ---------------- */
+/* ---- A ticket lock (Mellor-Crummey and Scott, 1991) that is unlocked too lightly ------------- */
 
 static _Atomic(unsigned) next_ticket, now_serving;
 static int guarded;
@@ -163,7 +213,7 @@ static void ticket_lock(void *argument) {
     together(serve, serve);
 }
 
-/* ---- A spin lock that is taken too lightly ------------------------------------------------------ */
+/* ---- A spin lock that is taken too lightly --------------------------------------------------- */
 
 static _Atomic(bool) taken;
 
@@ -180,7 +230,7 @@ static void spin_lock(void *argument) {
     together(spin, spin);
 }
 
-/* ---- Peterson's lock: the turn is given before one looks ---------------------------------------- */
+/* ---- Peterson's lock: the turn is given before one looks ------------------------------------- */
 
 static _Atomic(int) turn;
 
@@ -200,7 +250,7 @@ static void peterson(void *argument) {
     together(contend_left, contend_right);
 }
 
-/* ---- Rings and queues ---------------------------------------------------------------------------- */
+/* ---- Rings and queues ------------------------------------------------------------------------ */
 
 enum { RING = 2 };
 static int ring[RING];
@@ -309,7 +359,7 @@ static void queue_in_wrong_order(void *argument) {
     ambit_schedule_assert(count == 2);
 }
 
-/* ---- A free list of numbers, whose first may be the same again and its next not (ABA) ------------ */
+/* ---- A free list of numbers, whose first may be the same again and its next not (ABA) -------- */
 
 enum { SLOTS = 3 };
 static _Atomic(uint32_t) slots_first; /* number + 1, and a tag above if it is right */
@@ -368,6 +418,12 @@ static const planted all[] = {
     {"lost update, load and store", lost_update_atomics, AMBIT_SCHEDULE_ASSERTION, 0,
      "lost_update_atomics", NULL, 0},
     {"message passing without release", message_passing, AMBIT_SCHEDULE_RACE, 0, "write_message",
+     "read_message", 0},
+    {"message written after it is sent", message_too_late, AMBIT_SCHEDULE_RACE, 0, "write_message",
+     "read_message", 0},
+    {"message written after the fence", fence_too_early, AMBIT_SCHEDULE_RACE, 0, "write_message",
+     "read_message", 0},
+    {"fences without a message", fences_alone, AMBIT_SCHEDULE_RACE, 0, "write_message",
      "read_message", 0},
     {"message passing without acquire", message_waited_for, AMBIT_SCHEDULE_RACE, 0, "write_message",
      "read_message", 0},

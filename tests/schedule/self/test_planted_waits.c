@@ -12,7 +12,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER, other_lock = PTHREAD_MU
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static bool ready;
 
-/* ---- A condition is looked at, and then waited for, without the lock held throughout ------------- */
+/* ---- A condition is looked at, and then waited for, without the lock held throughout --------- */
 
 PLACE void wait_for_change(void) { pthread_cond_wait(&changed, &lock); }
 static void look_then_wait(void *argument) {
@@ -101,7 +101,7 @@ static void one_signal_for_two(void *argument) {
     ambit_schedule_join(two);
 }
 
-/* ---- A futex ---------------------------------------------------------------------------------- */
+/* ---- A futex --------------------------------------------------------------------------------- */
 
 enum { IDLE, WAITED_FOR, DONE };
 static _Atomic(uint32_t) word;
@@ -151,7 +151,7 @@ static void futex_not_looked_at_again(void *argument) {
     together(await_word_once, finish_word);
 }
 
-/* ---- Locks ------------------------------------------------------------------------------------ */
+/* ---- Locks ----------------------------------------------------------------------------------- */
 
 PLACE void take_both(pthread_mutex_t *one, pthread_mutex_t *two) {
     pthread_mutex_lock(one);

@@ -21,6 +21,7 @@ static struct {
     pthread_mutex_t lock;
 } mine = {0, PTHREAD_MUTEX_INITIALIZER}, yours = {0, PTHREAD_MUTEX_INITIALIZER};
 
+/* clang-format off */
 #line 100 "planted/bank.c"
 static __attribute__((noinline)) void take_mine(void) {
     pthread_mutex_lock(&mine.lock);
@@ -50,6 +51,7 @@ static void both(void *argument) {
     ambit_schedule_join(two);
 }
 #line 54 "test_report.c"
+/* clang-format on */
 
 /* Everything up to the line that plays it again, which is of the seed that was found. */
 static void cut_at_replay(void) {
@@ -63,7 +65,6 @@ static void cut_at_replay(void) {
         at = start;
     }
 }
-
 
 static void a_dead_lock_is_told_to_the_letter(void **state) {
     (void)state;
@@ -189,6 +190,33 @@ static void values_that_are_addresses_are_shown_by_name(void **state) {
     check_says("store ready = 1 release");
 }
 
+/* ---- What has nothing to do with it ---------------------------------------------------------- */
+
+static atomic_int noise, first_flag;
+static void makes_noise(void *argument) {
+    (void)argument;
+    for (int i = 0; i < 30; i++) atomic_fetch_add_explicit(&noise, 1, memory_order_relaxed);
+}
+static void raises_first(void *argument) {
+    (void)argument;
+    atomic_store_explicit(&first_flag, 1, memory_order_relaxed);
+}
+static void is_not_first(void *argument) {
+    (void)argument;
+    ambit_schedule_thread one = ambit_schedule_spawn(makes_noise, NULL);
+    ambit_schedule_thread two = ambit_schedule_spawn(raises_first, NULL);
+    ambit_schedule_assert(!atomic_load_explicit(&first_flag, memory_order_relaxed));
+    ambit_schedule_join(one);
+    ambit_schedule_join(two);
+}
+static void the_table_is_of_the_shortest_way(void **state) {
+    (void)state;
+    assert_int_equal(run(is_not_first, "noisy", AMBIT_SCHEDULE_RANDOM), 1);
+    check_says("\n    shortened: ");
+    check_says_not("update noise");
+    check_says("  load first_flag = 1");
+}
+
 static void no_line_is_wider_than_100_columns(void **state) {
     (void)state;
     ambit_schedule_fn *const scenarios[] = {both, two_hit, uses_after, borrows};
@@ -209,6 +237,7 @@ int main(void) {
         cmocka_unit_test(a_use_after_free_names_the_block_and_who_freed_it),
         cmocka_unit_test(a_leak_names_who_allocated),
         cmocka_unit_test(values_that_are_addresses_are_shown_by_name),
+        cmocka_unit_test(the_table_is_of_the_shortest_way),
         cmocka_unit_test(no_line_is_wider_than_100_columns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -138,7 +138,8 @@ static void a_failing_seed_fails_alone_in_the_same_way(void **state) {
     ambit_schedule_result first, again;
     assert_int_equal(RUN(is_counted_twice, &first, .quiet = true), 1);
     for (int i = 0; i < 20; i++) {
-        assert_int_equal(RUN(is_counted_twice, &again, .quiet = true, .seed = first.seed, .schedules = 1), 1);
+        assert_int_equal(
+            RUN(is_counted_twice, &again, .quiet = true, .seed = first.seed, .schedules = 1), 1);
         assert_int_equal(again.trace_hash, first.trace_hash);
         assert_int_equal(again.failure, first.failure);
         assert_string_equal(again.message, first.message);
@@ -147,17 +148,60 @@ static void a_failing_seed_fails_alone_in_the_same_way(void **state) {
 
 static void a_seed_is_the_same_schedule_among_others(void **state) {
     (void)state;
-    static const ambit_schedule_strategy strategies[] = {AMBIT_SCHEDULE_MIXED, AMBIT_SCHEDULE_RANDOM,
-                                                         AMBIT_SCHEDULE_PCT};
+    static const ambit_schedule_strategy strategies[] = {AMBIT_SCHEDULE_MIXED,
+                                                         AMBIT_SCHEDULE_RANDOM, AMBIT_SCHEDULE_PCT};
     for (unsigned i = 0; i < 3; i++)
         for (uint64_t seed = 2; seed < 30; seed++) {
             ambit_schedule_result among, alone;
+            assert_int_equal(RUN(is_counted, &among, .schedules = seed, .strategy = strategies[i]),
+                             0);
             assert_int_equal(
-                RUN(is_counted, &among, .schedules = seed, .strategy = strategies[i]), 0);
-            assert_int_equal(
-                RUN(is_counted, &alone, .schedules = 1, .seed = seed, .strategy = strategies[i]), 0);
+                RUN(is_counted, &alone, .schedules = 1, .seed = seed, .strategy = strategies[i]),
+                0);
             assert_int_equal(among.trace_hash, alone.trace_hash);
         }
+}
+
+static void a_seed_of_the_first_few_can_be_played_alone(void **state) {
+    (void)state;
+    /* PCT's own way by this seed would be another; but it was found by random's. */
+    ambit_schedule_result random, pct;
+    for (uint64_t seed = 0xca11b8a7e0000001; seed <= 0xca11b8a7e0000008; seed++) {
+        assert_int_equal(RUN(is_counted, &random, .schedules = 1, .seed = seed,
+                             .strategy = AMBIT_SCHEDULE_RANDOM),
+                         0);
+        assert_int_equal(
+            RUN(is_counted, &pct, .schedules = 1, .seed = seed, .strategy = AMBIT_SCHEDULE_PCT), 0);
+        assert_int_equal(random.trace_hash, pct.trace_hash);
+    }
+}
+
+/* Random's ways are all there is to see that: nothing else goes into a thread that has the lower priority. */
+static atomic_int turns[2];
+static void take_turns(void *argument) {
+    atomic_int *own = argument, *other = own == &turns[0] ? &turns[1] : &turns[0];
+    for (int i = 0; i < 3; i++) {
+        int seen = atomic_load_explicit(other, memory_order_relaxed);
+        if (seen == i) atomic_store_explicit(own, i + 1, memory_order_relaxed);
+    }
+}
+static void turns_are_not_taken(void *argument) {
+    (void)argument;
+    ambit_schedule_thread one = ambit_schedule_spawn(take_turns, &turns[0]);
+    ambit_schedule_thread two = ambit_schedule_spawn(take_turns, &turns[1]);
+    ambit_schedule_join(one);
+    ambit_schedule_join(two);
+    ambit_schedule_assert(atomic_load_explicit(&turns[0], memory_order_relaxed) < 2);
+}
+static void what_the_first_few_found_is_told_if_nothing_else_is(void **state) {
+    (void)state;
+    ambit_schedule_result result;
+    assert_int_equal(RUN(turns_are_not_taken, &result, .schedules = 1, .depth = 1,
+                         .strategy = AMBIT_SCHEDULE_PCT),
+                     1);
+    assert_int_equal(result.failure, AMBIT_SCHEDULE_ASSERTION);
+    assert_int_equal(result.seed >> 32, 0xca11b8a7);
+    check_says("--strategy=random --seed=0xca11b8a7e000000");
 }
 
 static void seeds_are_other_schedules(void **state) {
@@ -198,7 +242,8 @@ static void the_bound_of_pct_is_printed(void **state) {
     assert_int_equal(
         RUN(is_counted, NULL, .strategy = AMBIT_SCHEDULE_PCT, .depth = 2, .schedules = 10), 0);
     /* 3 threads, 15 steps: 1/45; of ten 1 - (44/45)^10 */
-    check_says("PCT, 3 threads, 15 steps: a bug of depth 2 shows in a schedule with a probability of 0.022\n"
+    check_says("PCT, 3 threads, 15 steps: a bug of depth 2 shows in a schedule with a probability "
+               "of 0.022\n"
                "     or more, in 10 of them with 0.201 or more");
 }
 
@@ -218,7 +263,7 @@ static void an_exhaustive_run_says_when_it_is_complete(void **state) {
 /* ---- Before the first ------------------------------------------------------------------------ */
 
 static int prepared;
-static int *held;
+static int *volatile held;
 static void prepare(void *argument) {
     prepared += *(int *)argument;
     held = malloc(sizeof *held);
@@ -227,6 +272,10 @@ static void prepare(void *argument) {
 static void finds_it_prepared(void *argument) {
     ambit_schedule_assert(prepared == *(int *)argument);
     ambit_schedule_assert(*held == 7);
+    int *another = malloc(sizeof *another);
+    *(volatile int *)another = 9; /* volatile: a compiler takes for granted that it is another */
+    ambit_schedule_assert(*(volatile int *)held == 7);
+    free(another);
     prepared = *held = 0;
 }
 static void what_before_leaves_is_where_schedules_begin(void **state) {
@@ -325,6 +374,8 @@ int main(void) {
         cmocka_unit_test(a_failure_is_told_with_seed_and_lines),
         cmocka_unit_test(a_failing_seed_fails_alone_in_the_same_way),
         cmocka_unit_test(a_seed_is_the_same_schedule_among_others),
+        cmocka_unit_test(a_seed_of_the_first_few_can_be_played_alone),
+        cmocka_unit_test(what_the_first_few_found_is_told_if_nothing_else_is),
         cmocka_unit_test(seeds_are_other_schedules),
         cmocka_unit_test(quiet_prints_nothing),
         cmocka_unit_test(the_bound_of_steps_is_kept),

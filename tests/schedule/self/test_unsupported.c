@@ -22,7 +22,7 @@
 /* ---- Refused by name ------------------------------------------------------------------------- */
 
 static jmp_buf there;
-static ucontext_t context;
+static ucontext_t context, other_context;
 #define CALL(name, ...)                                                                            \
     static void call_##name(void *argument) {                                                      \
         (void)argument;                                                                            \
@@ -49,7 +49,7 @@ CALL(alarm, alarm(0))
 CALL(sigsuspend, sigsuspend(NULL))
 CALL(sigwaitinfo, sigwaitinfo(NULL, NULL))
 CALL(setitimer, setitimer(ITIMER_REAL, NULL, NULL))
-CALL(swapcontext, swapcontext(&context, &context))
+CALL(swapcontext, swapcontext(&context, &other_context))
 CALL(flock, flock(0, LOCK_EX))
 CALL(lockf, lockf(0, F_LOCK, 0) == 0)
 CALL(msgrcv, msgrcv(0, NULL, 0, 0, 0))
@@ -108,12 +108,21 @@ static void waits_for_a_line(void *argument) {
     char line[8];
     (void)!fgets(line, sizeof line, stream);
 }
+static void reads_what_is_there(void *argument) {
+    (void)argument;
+    ambit_schedule_assert(fgetc(stream) == 'b');
+}
 static void input_is_not_waited_for(void **state) {
     (void)state;
     int ends[2];
     assert_int_equal(pipe(ends), 0);
     stream = fdopen(ends[0], "r");
     expect_failure(waits_for_a_line, AMBIT_SCHEDULE_UNSUPPORTED, "fgets() of descriptor");
+    static const char bytes[] = "abbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"; /* each schedule takes one */
+    assert_int_equal(write(ends[1], bytes, sizeof bytes), sizeof bytes);
+    assert_int_equal(fgetc(stream), 'a'); /* the rest is in the stream, and no longer in the pipe */
+    expect_clean_with(reads_what_is_there,
+                      (ambit_schedule_options){.schedules = 1, .strategy = AMBIT_SCHEDULE_RANDOM});
     fclose(stream);
     close(ends[1]);
 }
@@ -236,11 +245,10 @@ static long read_for_real(int descriptor, void *memory, size_t bytes) {
     return 0;
 #endif
 }
-static int blocked[2];
 static void blocks_for_real(void *argument) {
     (void)argument;
     char byte;
-    read_for_real(blocked[0], &byte, 1);
+    read_for_real(0, &byte, 1);
 }
 static void loops_alone(void *argument) {
     (void)argument;
@@ -250,50 +258,64 @@ static void sleeps_in_a_loop_that_ends(void *argument) {
     (void)argument;
     for (unsigned i = 0; i < 50; i++) usleep(1000000);
 }
+static ambit_schedule_fn *const hanging[] = {blocks_for_real, loops_alone,
+                                             sleeps_in_a_loop_that_ends};
+enum { BLOCKS, LOOPS, SLEEPS };
 
-/* Runs it in another process; what that said is put into `text`. */
-static int status_of(ambit_schedule_fn *scenario, char *text, size_t size) {
-    int said[2], status;
+/* This program again, with one of these and standard input that never comes; what it said is put into
+ * `text`. */
+static int status_of(int which, const char *host, char *text, size_t size) {
+    int said[2], never[2], status;
+    char number[2] = {(char)('0' + which), '\0'};
     assert_int_equal(pipe(said), 0);
+    assert_int_equal(pipe(never), 0);
     fflush(NULL);
     pid_t child = fork();
     if (child == 0) {
+        dup2(never[0], 0);
         dup2(said[1], 2);
         close(said[1]);
         setenv("AMBIT_SCHEDULE_PATIENCE", "1", 1);
-        _exit(ambit_schedule_run(scenario, &(ambit_schedule_options){.quiet = true}));
+        setenv("AMBIT_SCHEDULE_HOST", host, 1);
+        execl("/proc/self/exe", "test_unsupported", number, NULL);
+        _exit(127);
     }
     close(said[1]);
     size_t all = 0;
     for (ssize_t got; (got = read(said[0], text + all, size - 1 - all)) > 0;) all += (size_t)got;
     text[all] = '\0';
-    close(said[0]);
     assert_int_equal(waitpid(child, &status, 0), child);
+    close(said[0]);
+    close(never[0]);
+    close(never[1]);
     assert_true(WIFEXITED(status));
     return WEXITSTATUS(status);
 }
 
-static void expect_stuck(ambit_schedule_fn *scenario, const char *words) {
+static void expect_stuck(int which, const char *host, const char *words) {
     char text[8192];
-    int status = status_of(scenario, text, sizeof text);
+    int status = status_of(which, host, text, sizeof text);
     if (status != 2 || !strstr(text, words)) print_error("%d: %s\n", status, text);
     assert_int_equal(status, 2);
     assert_non_null(strstr(text, words));
 }
 static void what_hangs_is_told(void **state) {
     (void)state;
-    char text[8192], words[64];
-    assert_int_equal(pipe(blocked), 0);
-    snprintf(words, sizeof words, "system call read (0), first argument 0x%x", blocked[0]);
-    expect_stuck(blocks_for_real, words);
-    expect_stuck(loops_alone, "runs for ever");
-    assert_int_equal(status_of(sleeps_in_a_loop_that_ends, text, sizeof text), 0);
-    assert_string_equal(text, "");
-    close(blocked[0]);
-    close(blocked[1]);
+    /* Where the runner borrows the threads' stacks, and where each thread runs by itself. */
+    static const char *const hosts[] = {"", "kernel"};
+    for (unsigned i = 0; i < 2; i++) {
+        char text[8192];
+        expect_stuck(BLOCKS, hosts[i], "system call read (0), first argument 0x0");
+        expect_stuck(LOOPS, hosts[i], "runs for ever");
+        assert_int_equal(status_of(SLEEPS, hosts[i], text, sizeof text), 0);
+        assert_string_equal(text, "");
+    }
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    if (argc == 2)
+        return ambit_schedule_run(hanging[argv[1][0] - '0'],
+                                  &(ambit_schedule_options){.quiet = true, .schedules = 100});
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(calls_name_themselves),
         cmocka_unit_test(they_work_outside_of_schedules),

@@ -42,6 +42,8 @@
 
 #include "schedule/explore_meet.h"
 
+#include "set.h"
+
 #define VARIABLES 6
 #define STORES_MOST 40
 #define ACTIONS_MOST 20
@@ -63,10 +65,14 @@ typedef enum action_kind {
     WAKE, /* one of those that wait */
     SKIP, /* no step: the next `value` actions, if the register is zero */
     SKIP_UNLESS_ZERO,
-    CHOOSE,   /* no step: register = one of `value` */
-    SPIN,     /* until variable == value: one load a round */
-    FAIL_IF,  /* no step: fails if the register is `value` */
-    JOIN_ALL, /* no step of its own kind: waits for the ends of all others */
+    CHOOSE, /* no step: register = one of `value` */
+    SPIN,   /* until variable == value: one load a round */
+    FAIL_IF, /* no step: fails if the register is `value`, here; for variable 1 or 2 nowhere; for 2 as misuse */
+    JOIN_ALL, /* waits for the ends of all others, and names none */
+    JOIN_ANY, /* of any other, and says so of none */
+    POLL_ANY, /* the same, but says that it may be about anything; register = which have ended */
+    YIELD,
+    ADD_WEAKLY, /* ADD, again and again until it does not fail for nothing */
     END
 } action_kind;
 
@@ -128,56 +134,6 @@ static struct {
     char objects[VARIABLES][64]; /* what has their addresses */
 } world;
 
-/* ---- Mixing ---------------------------------------------------------------------------------- */
-
-static inline uint64_t mixed(uint64_t with, uint64_t what) {
-    uint64_t z = (with ^ what) * UINT64_C(0x9e3779b97f4a7c15) + 0x632be5ab;
-    return z ^ z >> 29;
-}
-
-/* A set of numbers. */
-typedef struct set {
-    uint64_t *items;
-    size_t count, room;
-} set;
-
-static inline bool set_has(const set *of, uint64_t item) {
-    for (size_t slot = item % (of->room ? of->room : 1); of->room; slot = (slot + 1) % of->room) {
-        if (of->items[slot] == item) return true;
-        if (of->items[slot] == 0) return false;
-    }
-    return false;
-}
-
-static inline void set_add(set *to, uint64_t item) {
-    item |= 1;
-    if (set_has(to, item)) return;
-    if (to->count * 2 >= to->room) {
-        set grown = {.room = to->room ? to->room * 2 : 64};
-        grown.items = calloc(grown.room, sizeof *grown.items);
-        for (size_t i = 0; i < to->room; i++)
-            if (to->items[i]) set_add(&grown, to->items[i]);
-        free(to->items);
-        *to = grown;
-    }
-    size_t slot = item % to->room;
-    while (to->items[slot]) slot = (slot + 1) % to->room;
-    to->items[slot] = item;
-    to->count++;
-}
-
-static inline bool set_is_same(const set *one, const set *other) {
-    if (one->count != other->count) return false;
-    for (size_t i = 0; i < one->room; i++)
-        if (one->items[i] && !set_has(other, one->items[i])) return false;
-    return true;
-}
-
-static inline void set_free(set *of) {
-    free(of->items);
-    *of = (set){0};
-}
-
 /* ---- The world ------------------------------------------------------------------------------- */
 
 /* What may end for nothing does when nothing else can go on. Unlike step.c, which calls that stuck; but then
@@ -221,6 +177,17 @@ static inline bool are_ended(void *argument) {
     return true;
 }
 
+static inline int which_ended(void) {
+    int mask = 0;
+    for (unsigned i = 0; i < world.program->threads; i++)
+        if (world.threads[i].ended) mask |= 1 << i;
+    return mask;
+}
+static inline bool is_any_ended(void *argument) {
+    (void)argument;
+    return which_ended() != 0;
+}
+
 static inline const action *action_of(unsigned thread) {
     return &world.program->actions[thread][world.threads[thread].next];
 }
@@ -239,7 +206,8 @@ static inline void announce(unsigned index) {
                 mixed(thread->regs, (uint64_t)(thread->reg = (int)world_decide(
                                                    AMBIT__DECIDE_USER, (unsigned)next->value, 0)));
         else if (next->kind == FAIL_IF && thread->reg == next->value)
-            simulated_fail(AMBIT_SCHEDULE_ASSERTION, (const void *)next, NULL, "failed");
+            simulated_fail(next->variable == 2 ? AMBIT_SCHEDULE_MISUSE : AMBIT_SCHEDULE_ASSERTION,
+                           next->variable ? NULL : (const void *)next, NULL, "failed");
         else if (next->kind == UNLOCK && world.owner[next->variable] != (int)index + 1)
             continue; /* no step: it was not got */
         else if (next->kind != SKIP && next->kind != SKIP_UNLESS_ZERO && next->kind != FAIL_IF)
@@ -260,6 +228,10 @@ static inline void announce(unsigned index) {
                                                   [WAKE] = AMBIT__OP_WAKE,
                                                   [SPIN] = AMBIT__OP_LOAD,
                                                   [JOIN_ALL] = AMBIT__OP_JOIN,
+                                                  [JOIN_ANY] = AMBIT__OP_JOIN,
+                                                  [POLL_ANY] = AMBIT__OP_WAIT,
+                                                  [YIELD] = AMBIT__OP_YIELD,
+                                                  [ADD_WEAKLY] = AMBIT__OP_COMPARE_EXCHANGE,
                                                   [END] = AMBIT__OP_EXIT};
     ambit__operation *operation = &thread->operation;
     *operation = (ambit__operation){.kind = kinds[next->kind],
@@ -267,11 +239,13 @@ static inline void announce(unsigned index) {
                                     .size = 4,
                                     .address = world.objects[next->variable],
                                     .deadline_ns = AMBIT__FOREVER};
-    operation->writes = next->kind == STORE || next->kind == ADD || next->kind == STORE_SC;
+    operation->writes = next->kind == ADD_WEAKLY || next->kind == STORE || next->kind == ADD ||
+                        next->kind == STORE_SC;
     if (next->kind == LOAD_SC || next->kind == STORE_SC || next->kind == FENCE_SC)
         operation->order = AMBIT__SEQ_CST;
     if (next->kind == FENCE_SC) operation->address = NULL;
-    if (next->kind == END || next->kind == JOIN_ALL) operation->address = &simulated_threads[index];
+    if (next->kind == END || next->kind == JOIN_ALL || next->kind == JOIN_ANY)
+        operation->address = &simulated_threads[index];
     if (next->kind == LOCK) {
         operation->ready = is_unlocked;
         operation->argument = (void *)(uintptr_t)&next->variable;
@@ -288,6 +262,11 @@ static inline void announce(unsigned index) {
     if (next->kind == JOIN_ALL) {
         operation->ready = are_ended;
         operation->argument = thread;
+    }
+    if (next->kind == JOIN_ANY || next->kind == POLL_ANY) {
+        operation->ready = is_any_ended;
+        operation->argument = thread;
+        operation->waits_for = "any";
     }
     simulated_threads[index].next = operation;
 }
@@ -340,6 +319,12 @@ static inline void perform(unsigned index) {
     case STORE_SC:
         store(self, of->variable, of->value);
         break;
+    case ADD_WEAKLY:
+        if (world_decide(AMBIT__DECIDE_WEAK, 2, 0)) {
+            announce(index);
+            return;
+        }
+        __attribute__((fallthrough));
     case ADD:
         self->reg = world.variables[of->variable].values[world.variables[of->variable].count - 1];
         store(self, of->variable, self->reg + of->value);
@@ -375,6 +360,12 @@ static inline void perform(unsigned index) {
         break;
     case WAKE:
         wake(of);
+        break;
+    case POLL_ANY:
+        self->reg = which_ended();
+        break;
+    case YIELD:
+        if (world.strategy->demote) world.strategy->demote(index);
         break;
     case SPIN: {
         history *at = &world.variables[of->variable];

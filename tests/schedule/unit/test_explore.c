@@ -1,107 +1,5 @@
 /* The exhaustive strategy misses nothing that brute force finds, and repeats nothing. */
-#include "simulator.h"
-
-#include "schedule/explore.c"
-#include "schedule/explore_meet.c"
-
-/* ---- Brute force ----------------------------------------------------------------------------- */
-
-static struct {
-    unsigned taken[4 * STEPS_OF_WORLD], most[4 * STEPS_OF_WORLD];
-    uint32_t masks[4 * STEPS_OF_WORLD];
-    size_t count, at;
-} path;
-
-static void brute_begin(uint64_t seed) {
-    (void)seed;
-    path.at = 0;
-}
-
-static unsigned brute_next(unsigned count) {
-    if (path.at == path.count) {
-        assert_true(path.count < 4 * STEPS_OF_WORLD);
-        path.taken[path.count] = 0;
-        path.most[path.count++] = count;
-    }
-    assert_int_equal(path.most[path.at], count);
-    return path.taken[path.at++];
-}
-
-static unsigned brute_pick(uint32_t enabled, unsigned current) {
-    (void)current;
-    for (unsigned skip = brute_next((unsigned)__builtin_popcount(enabled)); skip; skip--)
-        enabled &= enabled - 1;
-    return (unsigned)__builtin_ctz(enabled);
-}
-
-static unsigned brute_decide(ambit__decision kind, unsigned count, unsigned usual) {
-    (void)usual;
-    return kind == AMBIT__DECIDE_EARLY ? 1 : brute_next(count);
-}
-
-static bool brute_finish(void) {
-    while (path.count && ++path.taken[path.count - 1] == path.most[path.count - 1]) path.count--;
-    return path.count > 0;
-}
-
-static const ambit__strategy brute = {.name = "brute force",
-                                      .begin = brute_begin,
-                                      .pick = brute_pick,
-                                      .decide = brute_decide,
-                                      .finish = brute_finish};
-
-/* ---- What all schedules of a program lead to ------------------------------------------------- */
-
-typedef struct survey {
-    size_t schedules, repeated; /* the latter were known before they ended */
-    set outcomes, traces;
-} survey;
-
-static survey survey_with(const ambit__strategy *strategy, const program *of, size_t most) {
-    survey found = {0};
-    path.count = 0;
-    do {
-        assert_true(found.schedules++ < most);
-        simulated_play(strategy, 0, NULL, (void *)(uintptr_t)of);
-        assert_int_equal(simulated_found.failure, AMBIT_SCHEDULE_CLEAN);
-        if (strategy == &simulated_strategy_explore && known)
-            found.repeated++;
-        else
-            set_add(&found.traces, trace());
-        set_add(&found.outcomes, outcome());
-    } while (strategy->finish());
-    return found;
-}
-
-static void survey_free(survey *of) {
-    set_free(&of->outcomes);
-    set_free(&of->traces);
-}
-
-static survey explore(const program *of, unsigned preemptions) {
-    simulated_explore_set(preemptions);
-    return survey_with(&simulated_strategy_explore, of, 4000000);
-}
-
-static size_t count_new(const program *of) {
-    survey found = explore(of, 0);
-    size_t count = found.schedules - found.repeated;
-    assert_int_equal(count, found.traces.count); /* none twice */
-    survey_free(&found);
-    return count;
-}
-
-/* Explores, and compares with brute force. */
-static void assert_all_found(const program *of) {
-    survey all = survey_with(&brute, of, 4000000);
-    survey found = explore(of, 0);
-    assert_true(set_is_same(&all.outcomes, &found.outcomes));
-    assert_true(set_is_same(&all.traces, &found.traces));
-    assert_int_equal(found.schedules - found.repeated, found.traces.count);
-    assert_true(found.schedules <= all.schedules);
-    survey_free(&all);
-    survey_free(&found);
-}
+#include "survey.h"
 
 static void write_times(program *to, unsigned thread, int variable, int times) {
     for (int i = 0; i < times; i++)
@@ -274,6 +172,88 @@ static void waiting_for_what_has_no_name_is_followed(void **state) {
     survey_free(&found);
 }
 
+/* What lets it go on need not be what the first schedule shows. */
+static void waiting_for_any_is_followed(void **state) {
+    (void)state;
+    program any = {.threads = 3,
+                   .actions = {{{JOIN_ANY, 0, 0}, {ADD, 0, 1}, {END, 0, 0}},
+                               {{ADD, 0, 2}, {END, 0, 0}},
+                               {{STORE, 1, 1}, {END, 0, 0}}}};
+    survey all = survey_with(&brute, &any, 4000000);
+    survey found = explore(&any, 0);
+    assert_true(set_is_same(&all.outcomes, &found.outcomes));
+    survey_free(&all);
+    survey_free(&found);
+    any.actions[0][0].kind = POLL_ANY;
+    assert_all_found(&any);
+}
+
+/* A schedule has two such ends, and which of the three goes without is told by their order. */
+static void ends_for_nothing_are_few(void **state) {
+    (void)state;
+    program three = {.threads = 3};
+    for (int i = 0; i < 3; i++) {
+        three.actions[i][0] = (action){WAIT_SPURIOUS, i, 0};
+        three.actions[i][1] = (action){END, 0, 0};
+    }
+    survey found = explore(&three, 0);
+    assert_int_equal(found.outcomes.count, 3);
+    survey_free(&found);
+    assert_all_found(&three);
+}
+
+/* A lock behind a try that fails: only in front of the first lock could it come. */
+static void a_lock_is_tried_before_all_that_keep_it_out(void **state) {
+    (void)state;
+    program kept = {.threads = 2,
+                    .actions = {{{LOCK, 3, 0}, {TRY_LOCK, 3, 0}, {END, 0, 0}},
+                                {{STORE, 0, 0}, {LOCK, 3, 0}, {END, 0, 0}}}};
+    assert_all_found(&kept);
+}
+
+static void assert_diverges(program *changed) {
+    bool more = simulated_strategy_explore.finish();
+    assert_true(more);
+    (void)simulated_play(&simulated_strategy_explore, 0, NULL, changed);
+    if (simulated_found.failure == AMBIT_SCHEDULE_CLEAN) {
+        assert_true(simulated_strategy_explore.finish());
+        (void)simulated_play(&simulated_strategy_explore, 0, NULL, changed);
+    }
+    assert_int_equal(simulated_found.failure, AMBIT_SCHEDULE_DIVERGED);
+}
+
+/* The program is another one when its prefix is repeated. */
+static void a_program_that_changes_is_found_out(void **state) {
+    (void)state;
+    static const program original = {
+        .threads = 2,
+        .actions = {{{STORE, 0, 1}, {CHOOSE, 0, 3}, {STORE, 1, 1}, {STORE, 2, 1}, {END, 0, 0}},
+                    {{STORE, 2, 2}, {END, 0, 0}}}};
+    for (int way = 0; way < 5; way++) {
+        program changing = original;
+        simulated_explore_set(0);
+        (void)simulated_play(&simulated_strategy_explore, 0, NULL, &changing);
+        switch (way) {
+        case 0:
+            changing.actions[0][2].variable = 5; /* something else is done */
+            break;
+        case 1:
+            changing.actions[0][1].value = 4; /* something else is chosen */
+            break;
+        case 2:
+            changing.actions[0][0] = (action){END, 0, 0}; /* an end before */
+            break;
+        case 3:
+            changing.actions[0][0] = (action){WAIT, 0, 0}; /* others can run */
+            break;
+        default:
+            changing.actions[1][0] = (action){END, 0, 0}; /* a thread is not there any more */
+            changing.actions[0][0] = (action){SPIN, 5, 1};
+        }
+        assert_diverges(&changing);
+    }
+}
+
 static void choices_are_all_tried(void **state) {
     (void)state;
     program chooser = {
@@ -282,6 +262,13 @@ static void choices_are_all_tried(void **state) {
                     {{STORE, 2, 1}, {END, 0, 0}}}};
     assert_int_equal(count_new(&chooser), 15);
     assert_all_found(&chooser);
+}
+
+static void an_exchange_fails_for_nothing_once_in_a_row(void **state) {
+    (void)state;
+    program weak = {.threads = 1,
+                    .actions = {{{ADD_WEAKLY, 0, 1}, {ADD_WEAKLY, 0, 1}, {END, 0, 0}}}};
+    assert_int_equal(count_new(&weak), 4);
 }
 
 static void spinning_ends(void **state) {
@@ -330,116 +317,27 @@ static void preemptions_are_bounded(void **state) {
     }
 }
 
-/* ---- Programs drawn at random ---------------------------------------------------------------- */
-
-static uint64_t drawn = 1;
-static unsigned draw(unsigned below) {
-    drawn = drawn * UINT64_C(6364136223846793005) + 1442695040888963407u;
-    return (unsigned)((drawn >> 33) % below);
+static size_t count_within(const program *of, unsigned most) {
+    size_t count = 0;
+    path.count = 0;
+    do {
+        (void)simulated_play(&brute, 0, NULL, (void *)(uintptr_t)of);
+        count += preemptions <= most;
+    } while (brute.finish());
+    return count;
 }
 
-static action draw_action(unsigned variety) {
-    action chosen = {LOAD, (int)draw(2), (int)draw(3)};
-    switch (draw(variety)) {
-    case 0:
-    case 1:
-        chosen.kind = LOAD;
-        break;
-    case 2:
-    case 3:
-        chosen.kind = STORE;
-        break;
-    case 4:
-        chosen.kind = ADD;
-        break;
-    case 5:
-        chosen.kind = SKIP;
-        chosen.value = 1;
-        break;
-    case 6:
-        chosen.kind = FENCE_SC;
-        break;
-    case 7:
-        chosen.kind = draw(2) ? LOAD_SC : STORE_SC;
-        break;
-    case 8:
-        chosen.kind = TRY_LOCK;
-        chosen.variable += 2;
-        break;
-    case 9:
-        chosen.kind = LOCK;
-        chosen.variable += 2;
-        break;
-    case 10:
-    case 11:
-        chosen.kind = UNLOCK;
-        chosen.variable += 2;
-        break;
-    case 12:
-        chosen.kind = WAKE;
-        chosen.variable = 4;
-        break;
-    case 13:
-        chosen.kind = draw(2) ? WAIT : WAIT_SPURIOUS;
-        chosen.variable = 4;
-        break;
-    default:
-        chosen.kind = CHOOSE;
-        chosen.value = 2;
-    }
-    return chosen;
-}
-
-static void print_program(const program *of) {
-    for (unsigned i = 0; i < of->threads; i++) {
-        (void)printf("thread %u:", i);
-        for (const action *at = of->actions[i]; at->kind != END; at++)
-            (void)printf(" {%d %d %d}", at->kind, at->variable, at->value);
-        (void)printf("\n");
-    }
-}
-
-static void draw_program(program *to) {
-    memset(to, 0, sizeof *to);
-    to->threads = 2 + draw(2);
-    unsigned length = to->threads == 2 ? 4 : 3, variety = draw(2) ? 5 : 15;
-    for (unsigned i = 0; i < to->threads; i++) {
-        unsigned count = 1 + draw(length);
-        for (unsigned j = 0; j < count; j++) to->actions[i][j] = draw_action(variety);
-        to->actions[i][count] = to->actions[i][count + 1] = (action){END, 0, 0};
-    }
-}
-
-static void programs_drawn_at_random_are_explored_wholly(void **state) {
+static void to_yield_is_no_preemption(void **state) {
     (void)state;
-    size_t all_schedules = 0, schedules = 0, repeated = 0, stuck = 0;
-    unsigned rounds = getenv("ROUNDS") ? (unsigned)atoi(getenv("ROUNDS")) : 1500;
-    for (unsigned round = 0; round < rounds; round++) {
-        program of;
-        draw_program(&of);
-        survey all = survey_with(&brute, &of, 4000000);
-        survey found = explore(&of, 0);
-        stuck += world.stuck;
-        if (!set_is_same(&all.outcomes, &found.outcomes) ||
-            !set_is_same(&all.traces, &found.traces) ||
-            found.schedules - found.repeated != found.traces.count ||
-            found.schedules > all.schedules) {
-            print_program(&of);
-            fail_msg("round %u: %zu traces of %zu, %zu outcomes of %zu, by %zu schedules of %zu, "
-                     "%zu of them repeated",
-                     round, found.traces.count, all.traces.count, found.outcomes.count,
-                     all.outcomes.count, found.schedules, all.schedules, found.repeated);
-        }
-        all_schedules += all.schedules;
-        schedules += found.schedules;
-        repeated += found.repeated;
-        survey_free(&all);
+    program yields = {.threads = 3,
+                      .actions = {{{STORE, 0, 1}, {YIELD, 0, 0}, {STORE, 0, 2}, {END, 0, 0}},
+                                  {{STORE, 1, 1}, {YIELD, 0, 0}, {STORE, 1, 2}, {END, 0, 0}},
+                                  {{LOCK, 0, 0}, {UNLOCK, 0, 0}, {END, 0, 0}}}};
+    for (unsigned most = 1; most < 6; most++) {
+        survey found = explore(&yields, most);
+        assert_int_equal(found.schedules, count_within(&yields, most));
         survey_free(&found);
     }
-    (void)printf("%u programs: %zu schedules instead of %zu, %zu of them known before their end, "
-                 "%zu programs got stuck\n",
-                 rounds, schedules, all_schedules, repeated, stuck);
-    assert_true(stuck > 0); /* else none of that was seen */
 }
 
 int main(void) {
@@ -455,10 +353,15 @@ int main(void) {
         cmocka_unit_test(the_last_zero_is_found),
         cmocka_unit_test(a_wake_is_tried_before_and_after_the_wait),
         cmocka_unit_test(waiting_for_what_has_no_name_is_followed),
+        cmocka_unit_test(waiting_for_any_is_followed),
+        cmocka_unit_test(ends_for_nothing_are_few),
+        cmocka_unit_test(a_lock_is_tried_before_all_that_keep_it_out),
+        cmocka_unit_test(a_program_that_changes_is_found_out),
         cmocka_unit_test(choices_are_all_tried),
+        cmocka_unit_test(an_exchange_fails_for_nothing_once_in_a_row),
         cmocka_unit_test(spinning_ends),
         cmocka_unit_test(preemptions_are_bounded),
-        cmocka_unit_test(programs_drawn_at_random_are_explored_wholly),
+        cmocka_unit_test(to_yield_is_no_preemption),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

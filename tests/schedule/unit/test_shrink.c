@@ -175,6 +175,14 @@ static void what_does_not_fit_is_usual(void **state) {
     assert_int_equal(world.step_count, 5);
     for (size_t i = 0; i < 5; i++) assert_int_equal(world.steps[i].thread, order[i]);
     assert_int_equal(world.threads[1].reg, 1);
+    /* What is of another kind is passed over. */
+    static const ambit__written behind[] = {{AMBIT__DECIDE_THREAD, 8, 0},
+                                            {AMBIT__DECIDE_THREAD, 8, 1},
+                                            {AMBIT__DECIDE_WAKE, 2, 1},
+                                            {AMBIT__DECIDE_READ, 2, 1}};
+    ambit__follow_set(behind, 4);
+    assert_true(simulated_play(&ambit__strategy_follow, 0, NULL, &one));
+    assert_int_equal(world.threads[1].reg, 0);
 }
 
 static void a_lost_update_needs_few_switches_and_no_surprise(void **state) {
@@ -184,6 +192,8 @@ static void a_lost_update_needs_few_switches_and_no_surprise(void **state) {
         shorten(&lost_update);
         assert_int_equal(best_cost.preemptions, 2);
         assert_int_equal(surprises_left(), 0);
+        /* All of the first thread, which so ends without a switch, and what fails of the second. */
+        assert_int_equal(world.step_count, 7 + 7);
         for (size_t i = 0; i < world.step_count; i++)
             assert_int_not_equal(world.steps[i].thread, 2);
     }
@@ -192,20 +202,99 @@ static void a_lost_update_needs_few_switches_and_no_surprise(void **state) {
 /* A stale load is all that makes it fail: it stays, and all the others go. */
 static void the_surprise_that_matters_stays(void **state) {
     (void)state;
-    program stale = {.threads = 2,
-                     .actions = {{{STORE, 0, 1}, {STORE, 1, 1}, {STORE, 2, 1}, {END, 0, 0}},
-                                 {{LOAD, 3, 0},
-                                  {LOAD, 1, 0},
-                                  {SKIP, 0, 2},
-                                  {LOAD, 0, 0},
-                                  {FAIL_IF, 0, 0},
-                                  {LOAD, 2, 0},
-                                  {END, 0, 0}}}};
+    program stale = {
+        .threads = 2,
+        .actions = {{{STORE, 0, 1}, {STORE, 1, 1}, {STORE, 2, 1}, {END, 0, 0}},
+                    {{LOAD, 2, 0},
+                     {LOAD, 1, 0},
+                     {SKIP, 0, 2},
+                     {LOAD, 0, 0},
+                     {FAIL_IF, 0, 0},
+                     {LOAD, 2, 0},
+                     {END, 0, 0}},
+                    {{STORE, 3, 1}, {STORE, 4, 1}, {LOAD, 0, 0}, {LOAD, 1, 0}, {END, 0, 0}}}};
     for (uint64_t seed = 1; seed < 500; seed += 20) {
         find_failure(&stale, seed);
         shorten(&stale);
         assert_int_equal(surprises_left(), 1);
         assert_int_equal(best_cost.preemptions, 0);
+        assert_int_equal(world.step_count, 4 + 3);
+        /* It is the last: what follows is usual. */
+        assert_int_equal(decisions[decision_count - 1].kind, AMBIT__DECIDE_READ);
+    }
+}
+
+/* One that runs before all, and one that is broken off later than it has to be. */
+static void steps_that_do_not_matter_go(void **state) {
+    (void)state;
+    static const program before = {
+        .threads = 3,
+        .actions = {{{STORE, 0, 1}, {STORE, 1, 1}, {END, 0, 0}},
+                    {{LOAD, 1, 0}, {SKIP, 0, 2}, {LOAD, 0, 0}, {FAIL_IF, 0, 0}, {END, 0, 0}},
+                    {{STORE, 3, 1}, {STORE, 4, 1}, {END, 0, 0}}}};
+    ambit__written *choices;
+    assert_true(ambit__choices_read("t2*3,t0*3,r0,r1", &choices, &decision_count));
+    memcpy(decisions, choices, decision_count * sizeof *decisions);
+    free(choices);
+    ambit__follow_set(decisions, decision_count);
+    assert_false(simulated_play(&ambit__strategy_follow, 0, NULL, (void *)(uintptr_t)&before));
+    failure = simulated_found;
+    shorten(&before);
+    assert_int_equal(world.step_count, 3 + 2);
+    assert_int_equal(surprises_left(), 1);
+
+    program broken_off = {.threads = 2,
+                          .actions = {{{STORE, 0, 1},
+                                       {STORE, 3, 1},
+                                       {STORE, 3, 1},
+                                       {STORE, 3, 1},
+                                       {STORE, 3, 1},
+                                       {STORE, 0, 2},
+                                       {END, 0, 0}},
+                                      {{ADD, 0, 0}, {FAIL_IF, 0, 1}, {END, 0, 0}}}};
+    for (uint64_t seed = 1; seed < 100; seed += 10) {
+        find_failure(&broken_off, seed);
+        shorten(&broken_off);
+        assert_int_equal(world.step_count, 2);
+    }
+}
+
+/* Any old store will do: the one that is least so is what is told. */
+static void an_old_store_is_no_older_than_it_has_to_be(void **state) {
+    (void)state;
+    program old = {.threads = 2,
+                   .actions = {{{STORE, 0, 7},
+                                {STORE, 0, 7},
+                                {STORE, 0, 7},
+                                {STORE, 0, 9},
+                                {STORE, 0, 8},
+                                {END, 0, 0}},
+                               {{LOAD, 0, 0}, {FAIL_IF, 0, 7}, {END, 0, 0}}}};
+    unsigned stale = 0;
+    for (uint64_t seed = 1; seed < 200; seed += 10) {
+        find_failure(&old, seed);
+        shorten(&old);
+        if (best_cost.preemptions) continue; /* it came upon the newest in time */
+        assert_int_equal(best_cost.sizes, 2);
+        stale++;
+    }
+    assert_true(stale > 0);
+}
+
+/* A simpler schedule fails too, in another way, or at another place. */
+static void another_failure_is_none(void **state) {
+    (void)state;
+    for (int other = 0; other <= 2; other += 2) {
+        program two = {
+            .threads = 2,
+            .actions = {{{ADD, 0, 5}, {ADD, 0, 0}, {FAIL_IF, 1, 6}, {FAIL_IF, 2, 5}, {END, 0, 0}},
+                        {{ADD, 0, 1}, {END, 0, 0}}}};
+        two.actions[0][3].variable = other;
+        uint64_t seed = 0;
+        do find_failure(&two, ++seed);
+        while (failure.failure != AMBIT_SCHEDULE_ASSERTION || failure.site);
+        shorten(&two);
+        assert_int_equal(best_cost.steps, 4); /* the second to its end, then the first */
     }
 }
 
@@ -243,6 +332,9 @@ int main(void) {
         cmocka_unit_test(what_does_not_fit_is_usual),
         cmocka_unit_test(a_lost_update_needs_few_switches_and_no_surprise),
         cmocka_unit_test(the_surprise_that_matters_stays),
+        cmocka_unit_test(steps_that_do_not_matter_go),
+        cmocka_unit_test(an_old_store_is_no_older_than_it_has_to_be),
+        cmocka_unit_test(another_failure_is_none),
         cmocka_unit_test(what_never_fails_is_not_shortened),
         cmocka_unit_test(the_same_comes_out_each_time),
     };

@@ -14,6 +14,7 @@
 /* Where the processor is: what a call from here would return to. */
 #define HERE(address) __asm__ volatile("lea 0(%%rip), %0" : "=r"(address))
 
+/* clang-format off */
 #line 100 "planted/deep.c"
 INLINED const void *innermost(void) {
     const void *address;
@@ -26,7 +27,8 @@ INLINED const void *between(void) {
 ALONE static const void *outermost(void) {
     return between();
 }
-#line 34 "test_symbol.c"
+#line 31 "test_symbol.c"
+/* clang-format on */
 
 struct node {
     struct node *next;
@@ -41,6 +43,9 @@ static struct {
     _Atomic int count;
 } pool = {.count = 1};
 static int plain;
+static struct {
+    char letters[3];
+} odd __attribute__((aligned(64))); /* nothing comes right behind it */
 static _Thread_local struct node of_thread;
 static char far[1 << 20]; /* behind what is mapped from the file */
 
@@ -133,6 +138,7 @@ static void a_size_says_how_deep_is_meant(void **state) {
     (void)state;
     check_name(&pool.nodes[1], 0, "pool.nodes[1]");
     check_name(&pool.nodes[1], sizeof(void *), "pool.nodes[1].next");
+    check_name(&pool.nodes[1], sizeof(struct node), "pool.nodes[1]");
     check_name(&pool, 0, "pool");
 }
 
@@ -154,11 +160,14 @@ static void a_stack_is_named_by_its_thread(void **state) {
     uintptr_t low, high;
     assert_true(ambit__host_prepare(2));
     ambit__host_bounds(1, &low, &high);
-    check_name((const void *)(low + 64), 4, "stack of thread 1");
+    check_name((const void *)(high - 96), 4, "stack of thread 1 - 96");
 }
 
 static void what_has_no_name_is_a_number(void **state) {
     (void)state;
+    assert_false(ambit__address_name((uintptr_t)outermost + 1, 0, text, sizeof text));
+    if (ambit__address_name((uintptr_t)&odd + sizeof odd, 1, text, sizeof text))
+        assert_null(strstr(text, "odd"));
     assert_false(ambit__address_name(16, 4, text, sizeof text));
     check_name((const void *)16, 4, "0x10");
 }

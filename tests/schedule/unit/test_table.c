@@ -23,8 +23,9 @@ static int flag;
 static void reader(void) {}
 static void writer(void) {}
 #define FUNCTION(name) (uint64_t)(uintptr_t)(name)
-#define NODE(index) (uint64_t)(uintptr_t)&nodes[index]
+#define NODE(index) (uint64_t)(uintptr_t) & nodes[index]
 
+/* clang-format off */
 #line 7 "planted/queue.c"
 static __attribute__((noinline)) const void *place(void) {
     const void *address;
@@ -32,6 +33,7 @@ static __attribute__((noinline)) const void *place(void) {
     return address;
 }
 #line 36 "test_table.c"
+/* clang-format on */
 
 static char *print(const ambit__table *table) {
     char *text = NULL;

@@ -1,0 +1,217 @@
+/* src/ctx/callback.c, its second half: threads and descriptors that wait for the end of a context. None is
+ * forgotten, none wakes for nothing, and what a wait stood on is its thread's own again when it returns.
+ *
+ * The words and nodes of waits stand on stacks, which are plain memory and used again at once. */
+#include <poll.h>
+#include <unistd.h>
+
+#include "ctxs.h"
+
+AMBIT_SCHEDULE_COVERS("ctx/callback.c")
+
+static ambit_ctx *ctx, *child;
+static ambit_hold *hold;
+static int written;
+
+static void end(ambit_ctx *owned) { ambit_ctx_close(&owned); }
+static void open_it(void) {
+    be(0);
+    ctx = open_below(ambit_background());
+}
+static void open_with_deadline(int64_t deadline_ns) {
+    be(0);
+    ambit_schedule_assert(!ambit_ctx_open_deadline(ambit_background(), deadline_ns, &ctx));
+}
+
+/* ---- Threads --------------------------------------------------------------------------------- */
+
+static void wait_for_it(void) {
+    ambit_schedule_assert(ambit_ctx_wait(ctx) == AMBIT_CANCELLED);
+    ambit_schedule_assert(written == 5);
+}
+static void wait_for_child(void) {
+    ambit_schedule_assert(ambit_ctx_wait(child) == AMBIT_CANCELLED);
+    ambit_schedule_assert(written == 5);
+}
+
+AMBIT_SCHEDULE_TEST_WITH(a_cancel_ends_a_wait, .before = muster) {
+    open_it();
+    ambit_schedule_thread waiter = start(1, wait_for_it);
+    written = 5;
+    ambit_ctx_cancel(ctx, NULL);
+    ambit_schedule_join(waiter);
+    end(ctx);
+}
+
+/* All of them, also those that come late. */
+AMBIT_SCHEDULE_TEST_WITH(a_cancel_ends_all_waits, .before = muster) {
+    open_it();
+    ambit_schedule_thread one = start(1, wait_for_it);
+    ambit_schedule_thread two = start(2, wait_for_it);
+    written = 5;
+    ambit_ctx_cancel(ctx, NULL);
+    ambit_schedule_join(one);
+    ambit_schedule_join(two);
+    end(ctx);
+}
+
+AMBIT_SCHEDULE_TEST_WITH(a_cancel_ends_waits_below, .before = muster) {
+    open_it();
+    child = open_below(ctx);
+    ambit_schedule_thread waiter = start(1, wait_for_child);
+    written = 5;
+    ambit_ctx_cancel(ctx, NULL);
+    ambit_schedule_join(waiter);
+    end(child);
+    end(ctx);
+}
+
+/* A close waits until it has told the one who holds it; it does not wait for that one to go. */
+static void wait_and_drop(void) {
+    ambit_schedule_assert(ambit_ctx_wait(ambit_hold_ctx(hold)) == AMBIT_CANCELLED);
+    ambit_schedule_assert(written == 5);
+    ambit_ctx_drop(&hold);
+}
+AMBIT_SCHEDULE_TEST_WITH(a_close_ends_a_wait, .before = muster) {
+    open_it();
+    hold = hold_of(ctx);
+    ambit_schedule_thread waiter = start(1, wait_and_drop);
+    written = 5;
+    end(ctx);
+    ambit_schedule_join(waiter);
+}
+
+/* ---- Times ----------------------------------------------------------------------------------- */
+
+static int64_t time_ns;
+static ambit_status slept;
+static void sleep_beside(void) {
+    slept = ambit_ctx_sleep_until(ctx, time_ns);
+    if (slept)
+        ambit_schedule_assert(slept == AMBIT_CANCELLED && written == 5);
+    else
+        ambit_schedule_assert(ambit__clock_now() >= time_ns);
+}
+
+/* Its time, or the end. */
+AMBIT_SCHEDULE_TEST_WITH(a_sleep_ends_by_time_or_cancel, .before = muster) {
+    open_it();
+    time_ns = ambit__clock_now() + 20000;
+    ambit_schedule_thread sleeper = start(1, sleep_beside);
+    written = 5;
+    ambit_ctx_cancel(ctx, NULL);
+    ambit_schedule_join(sleeper);
+    end(ctx);
+}
+
+AMBIT_SCHEDULE_TEST_WITH(a_sleep_nobody_ends_takes_its_time, .before = muster) {
+    open_it();
+    time_ns = ambit__clock_now() + AMBIT_MILLISECOND;
+    sleep_beside();
+    ambit_schedule_assert(!slept);
+    end(ctx);
+}
+
+/* The deadline ends a wait, on the timer's thread. */
+AMBIT_SCHEDULE_TEST_WITH(a_deadline_ends_a_wait, .before = muster) {
+    int64_t deadline_ns = ambit__clock_now() + AMBIT_MILLISECOND;
+    open_with_deadline(deadline_ns);
+    ambit_schedule_assert(ambit_ctx_wait(ctx) == AMBIT_TIMED_OUT);
+    ambit_schedule_assert(ambit__clock_now() >= deadline_ns);
+    end(ctx);
+    ambit_timer_stop();
+}
+
+static void wait_for_any_end(void) {
+    ambit_status status = ambit_ctx_wait(ctx);
+    ambit_schedule_assert(status && status == ambit_ctx_cause(ctx).code);
+}
+AMBIT_SCHEDULE_TEST_WITH(a_deadline_or_a_cancel_ends_a_wait, .before = muster) {
+    open_with_deadline(ambit__clock_now() + 100000);
+    ambit_schedule_thread waiter = start(1, wait_for_any_end);
+    ambit_ctx_cancel(ctx, NULL);
+    ambit_schedule_join(waiter);
+    end(ctx);
+    ambit_timer_stop();
+}
+
+/* ---- Descriptors ----------------------------------------------------------------------------- */
+
+static bool is_readable(int fd, int timeout_ms) {
+    struct pollfd poller = {.fd = fd, .events = POLLIN};
+    int count = poll(&poller, 1, timeout_ms);
+    ambit_schedule_assert(count >= 0 && !(poller.revents & ~POLLIN));
+    return count == 1;
+}
+static int fd_of(ambit_ctx *of) {
+    int fd;
+    ambit_schedule_assert(!ambit_ctx_fd(of, &fd) && fd >= 0);
+    return fd;
+}
+
+/* Whether poll() orders what was before the write with what comes after it stands nowhere, so the
+ * context is asked until it says so. */
+static void poll_for_it(void) {
+    int fd = fd_of(ctx);
+    while (!is_readable(fd, -1)) {
+    }
+    while (!ambit_ctx_err(ctx)) ambit_schedule_yield();
+    ambit_schedule_assert(is_readable(fd, 0)); /* it stays so */
+}
+
+AMBIT_SCHEDULE_TEST_WITH(a_cancel_makes_the_descriptor_readable, .before = muster) {
+    open_it();
+    ambit_schedule_thread poller = start(1, poll_for_it);
+    ambit_ctx_cancel(ctx, NULL);
+    ambit_schedule_join(poller);
+    end(ctx);
+}
+
+/* Asked for by two at once, it is one, and only one is made readable. */
+static int fds[CREW];
+static void ask_and_poll(void) {
+    fds[1] = fd_of(ctx);
+    while (!is_readable(fds[1], -1)) {
+    }
+}
+AMBIT_SCHEDULE_TEST_WITH(all_get_the_same_descriptor, .before = muster) {
+    open_it();
+    ambit_schedule_thread other = start(1, ask_and_poll);
+    fds[0] = fd_of(ctx);
+    ambit_schedule_assert(!is_readable(fds[0], 0));
+    ambit_ctx_cancel(ctx, NULL);
+    while (!is_readable(fds[0], -1)) { /* the other may still be about to watch */
+    }
+    ambit_schedule_join(other);
+    ambit_schedule_assert(fds[0] == fds[1]);
+    end(ctx);
+}
+
+/* After a fork there is one of the parent's, which is replaced; here the child has threads already. */
+AMBIT_SCHEDULE_TEST_WITH(an_inherited_descriptor_is_replaced, .before = muster) {
+    open_it();
+    (void)fd_of(ctx);
+    ctx->fd_epoch--;
+    ambit_schedule_thread poller = start(1, poll_for_it);
+    ambit_ctx_cancel(ctx, NULL);
+    ambit_schedule_join(poller);
+    end(ctx);
+}
+
+/* The descriptor goes with the context: who closed it last has closed it. */
+static void poll_and_drop(void) {
+    int fd = fd_of(ambit_hold_ctx(hold));
+    while (!is_readable(fd, -1)) {
+    }
+    ambit_ctx_drop(&hold);
+}
+AMBIT_SCHEDULE_TEST_WITH(the_descriptor_goes_with_the_context, .before = muster) {
+    open_it();
+    hold = hold_of(ctx);
+    int last = fd_of(ctx);
+    ambit_schedule_thread poller = start(1, poll_and_drop);
+    end(ctx);
+    ambit_schedule_join(poller);
+    struct pollfd gone = {.fd = last, .events = POLLIN};
+    ambit_schedule_assert(poll(&gone, 1, 0) == 1 && gone.revents == POLLNVAL);
+}
