@@ -23,6 +23,7 @@ void ambit__undo_all(void) {
 }
 
 void ambit__keep_all(void) {
+    ambit__threads_keep();
     ambit__objects_keep();
     ambit__shadow_keep();
     ambit__arena_keep();
@@ -31,6 +32,7 @@ void ambit__keep_all(void) {
 }
 
 void ambit__forget_all(void) {
+    ambit__threads_forget();
     ambit__shadow_forget();
     ambit__arena_forget();
     ambit__atfork_forget();

@@ -4,12 +4,18 @@
 #include "schedule/inside.h"
 
 static unsigned handles; /* given out in this schedule: the same ones in each */
+/* Given out by `before`. What is known of those threads is kept, so their handles do not come again. */
+static unsigned kept_handles;
 
 void ambit__threads_reset(void) {
     memset(ambit__threads, 0, sizeof ambit__threads);
     ambit__thread_count = 0;
-    handles = 0;
+    handles = kept_handles;
 }
+
+void ambit__threads_keep(void) { kept_handles = handles; }
+
+void ambit__threads_forget(void) { kept_handles = 0; }
 
 /* The thread-local memory of the one that was there before is put back. */
 static ambit__schedule_thread *use_again(unsigned place) {

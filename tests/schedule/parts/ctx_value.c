@@ -399,6 +399,7 @@ AMBIT_SCHEDULE_TEST_WITH(who_sees_the_parents_end_sees_what_came_before, .before
     ambit_schedule_thread reader = start(1, read_result);
     result = 5;
     ambit_ctx_cancel(ctx, NULL);
+    ambit_schedule_assert(ambit_ctx_err(child) == AMBIT_CANCELLED);
     ambit_schedule_join(reader);
     end(child);
     end(ctx);
