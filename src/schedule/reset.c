@@ -36,6 +36,7 @@ void ambit__forget_all(void) {
     ambit__shadow_forget();
     ambit__arena_forget();
     ambit__atfork_forget();
+    ambit__threads_forget();
     ambit__objects_forget();
     ambit__descriptors_forget();
     ambit__rcu_forget();

@@ -400,7 +400,7 @@ AMBIT_SCHEDULE_TEST_WITH(callbacks_run_once_or_are_removed, .before = make_with_
 
 static void wait_and_stay(void *argument) {
     waiter *mine = argument;
-    (void)ambit_ctx_on_cancel(ctx, &mine->node, note_run, mine);
+    ambit_schedule_assert(ambit_ctx_on_cancel(ctx, &mine->node, note_run, mine) != AMBIT_EMEMORY);
     ambit__ctx_unkeep(ctx, ambit__thread_self());
 }
 
@@ -442,7 +442,7 @@ static _Atomic(bool) registered;
 
 static void wait_and_tell(void *argument) {
     waiter *mine = argument;
-    (void)ambit_ctx_on_cancel(ctx, &mine->node, note_run, mine);
+    ambit_schedule_assert(ambit_ctx_on_cancel(ctx, &mine->node, note_run, mine) != AMBIT_EMEMORY);
     ambit__store_release(&registered, true);
     ambit__ctx_unkeep(ctx, ambit__thread_self());
 }
