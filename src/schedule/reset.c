@@ -32,6 +32,7 @@ void ambit__keep_all(void) {
 }
 
 void ambit__forget_all(void) {
+    ambit__threads_forget();
     ambit__shadow_forget();
     ambit__arena_forget();
     ambit__atfork_forget();

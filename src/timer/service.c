@@ -99,8 +99,7 @@ static bool leave(uint32_t mine) {
     ambit__mutex_lock(&life);
     bool ends = ambit__load_relaxed(&ambit__timer_service) == ASKED;
     if (ends) ambit__store_relaxed(&ambit__timer_service, ENDED);
-    /* Release pairs with the acquire in wait_answered(). */
-    ambit__store_release(&answered, ambit__load_relaxed(&asks));
+    ambit__store_relaxed(&answered, ambit__load_relaxed(&asks));
     ambit__mutex_unlock(&life);
     ambit__unpark(&answered, AMBIT__ALL);
     return ends;
@@ -178,8 +177,7 @@ static ambit_status start_locked(void) AMBIT__REQUIRES(&life) {
         ambit_status status = ambit__worker_start(&worker, "ambit-timer", serve, mine);
         if (status) return status;
     }
-    /* Release pairs with the acquire in ambit__timer_arm(). */
-    ambit__store_release(&ambit__timer_service, RUNNING);
+    ambit__store_relaxed(&ambit__timer_service, RUNNING);
     return AMBIT_OK;
 }
 
@@ -192,8 +190,8 @@ ambit_status ambit__timer_service_start(void) {
 
 static void wait_answered(uint32_t ask) {
     for (;;) {
-        /* Acquire pairs with the release in leave(). */
-        uint32_t seen = ambit__load_acquire(&answered);
+        /* Relaxed: it is stored under `life`, which the caller takes next. */
+        uint32_t seen = ambit__load_relaxed(&answered);
         if ((int32_t)(seen - ask) >= 0) return;
         (void)ambit__park_until(&answered, seen, AMBIT_NEVER);
     }

@@ -46,8 +46,9 @@ static inline ambit_status ambit__timer_arm(ambit__thread *self, ambit__timer_no
         wheel = self ? ambit__wheel_new(self) : NULL;
         if (!wheel) return AMBIT_EMEMORY;
     }
-    /* Acquire pairs with the release in start_locked(). */
-    if (ambit__unlikely(ambit__load_acquire(&ambit__timer_service) != AMBIT__SERVICE_RUNNING)) {
+    /* Relaxed: nothing that a start makes is read here. Who comes after a stop sees it; who does not is
+     * beside it, and the timer waits for the next arm. */
+    if (ambit__unlikely(ambit__load_relaxed(&ambit__timer_service) != AMBIT__SERVICE_RUNNING)) {
         ambit_status status = ambit__timer_service_start();
         if (status) return status;
     }

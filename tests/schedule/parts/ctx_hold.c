@@ -284,6 +284,17 @@ AMBIT_SCHEDULE_TEST_WITH(a_walk_sees_only_whole_ones, .before = muster) {
     ambit_schedule_assert(destroyed == 1);
 }
 
+AMBIT_SCHEDULE_TEST_WITH(a_walk_sees_only_whole_holds, .before = muster) {
+    open_full();
+    hold_for(1);
+    ambit_schedule_thread walker = start(2, walk_both);
+    ambit_schedule_thread other = start(1, hold_once_more);
+    end(ctx);
+    ambit_schedule_join(walker);
+    ambit_schedule_join(other);
+    ambit_schedule_assert(destroyed == 1);
+}
+
 /* A zombie of no age is no verdict: what is marked as closed has its time of closing. */
 static void expect_none(const ambit_verdict *verdict, void *user) {
     (void)user;

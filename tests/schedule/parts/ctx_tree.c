@@ -6,7 +6,8 @@
 #include "base/fault.h"
 #include "ctxs.h"
 
-AMBIT_SCHEDULE_COVERS("ctx/arm.c ctx/open.c ctx/cancel.c:first_ended")
+AMBIT_SCHEDULE_COVERS("ctx/arm.c ctx/open.c ctx/cancel.c:first_ended "
+                      "ctx/shard.h:ambit__list_push")
 
 /* The owner closes by a pointer of its own: close writes to it. */
 static ambit_ctx *ctx, *child, *grandchild, *elsewhere;
@@ -44,6 +45,10 @@ static void open_three(void) {
     ctx = open_below(ambit_background());
     child = open_below(ctx);
     grandchild = open_below(child);
+}
+
+static void wait_until_claimed(const ambit_ctx *of) {
+    while (!ambit__load_relaxed(&of->armed)) ambit_schedule_yield();
 }
 
 /* ---- The end comes down ---------------------------------------------------------------------- */
@@ -123,6 +128,76 @@ AMBIT_SCHEDULE_TEST_WITH(armed_by_arming_alone, .before = muster) {
     end(ctx);
 }
 
+/* What has ended stands in no list and in no wheel, however late it was put there. */
+static void check_disarmed(const ambit_ctx *of) {
+    ambit_schedule_assert(ambit__load_relaxed(&of->link.state) != AMBIT__NODE_LISTED);
+    ambit_schedule_assert(ambit__load_relaxed(&of->timer.state) == AMBIT__TIMER_IDLE);
+}
+static void register_and_stay(void) { (void)register_on(grandchild, 1); }
+AMBIT_SCHEDULE_TEST_WITH(what_has_ended_is_disarmed, .before = muster) {
+    open_three();
+    ambit_schedule_thread other = start(1, register_and_stay);
+    ambit_ctx_cancel(child, NULL);
+    ambit_schedule_join(other);
+    check_disarmed(child);
+    check_disarmed(grandchild);
+    ambit_schedule_assert(ran[1] == 1);
+    end(grandchild);
+    end(child);
+    end(ctx);
+}
+
+AMBIT_SCHEDULE_TEST_WITH(what_has_ended_has_no_timer, .before = muster) {
+    be(0);
+    ctx = open_below(ambit_background());
+    child = open_until(ctx, ambit__clock_now() + AMBIT_SECOND);
+    grandchild = open_below(child);
+    ambit_schedule_thread other = start(1, register_and_stay);
+    wait_until_claimed(grandchild);
+    ambit_ctx_cancel(child, NULL);
+    ambit_schedule_join(other);
+    check_disarmed(child);
+    ambit_schedule_assert(ran[1] == 1);
+    end(grandchild);
+    end(child);
+    end(ctx);
+    ambit_timer_stop();
+}
+
+/* It is taken out of a list that another thread waits in. */
+static void undo_middle(void) { ambit__ctx_disarm_if_ended(child); }
+AMBIT_SCHEDULE_TEST_WITH(taken_out_beside_one_who_waits, .before = muster) {
+    bool fresh;
+    open_three();
+    end(child);
+    ambit_schedule_assert(!ambit__ctx_arm_unchecked(child, &fresh) && fresh);
+    ambit_schedule_thread other = start(1, undo_middle);
+    register_and_take_back(ctx, 2);
+    ambit_schedule_join(other);
+    check_disarmed(child);
+    end(grandchild);
+    end(ctx);
+}
+
+/* A child takes itself out of the list that is being told to: it is taken out once. */
+static void close_child(void) { end(child); }
+static void close_grandchild(void) { end(grandchild); }
+AMBIT_SCHEDULE_TEST_WITH(children_go_while_their_parent_ends, .before = muster) {
+    be(0);
+    ctx = open_below(ambit_background());
+    child = open_below(ctx);
+    grandchild = open_below(ctx); /* a sister */
+    ambit_schedule_assert(!register_on(child, 1) && !register_on(grandchild, 2));
+    ambit_schedule_thread other = start(1, close_child);
+    ambit_schedule_thread third = start(2, close_grandchild);
+    ambit_ctx_cancel(ctx, NULL);
+    ambit_schedule_join(other);
+    ambit_schedule_join(third);
+    check_all_ran();
+    ambit_schedule_assert(!ctx->waiting.first);
+    end(ctx);
+}
+
 /* ---- Closed while it is armed from below ----------------------------------------------------- */
 
 /* The memory of both, with links of its own again. */
@@ -146,10 +221,7 @@ AMBIT_SCHEDULE_TEST_WITH(the_middle_is_closed_while_it_is_armed, .before = muste
     ambit_schedule_join(other);
 }
 
-/* As it was when the first has looked, and before it claims: its owner closes it just then. */
-static void wait_until_claimed(const ambit_ctx *of) {
-    while (!ambit__load_relaxed(&of->armed)) ambit_schedule_yield();
-}
+/* When the first one has looked, and claims: its owner closes it just then. */
 AMBIT_SCHEDULE_TEST_WITH(the_middle_is_closed_after_it_was_claimed, .before = muster) {
     open_three_and_another();
     ambit_schedule_thread other = start(1, arm_and_close_below);
@@ -214,6 +286,24 @@ AMBIT_SCHEDULE_TEST_WITH(its_timer_fires_after_its_close, .before = muster) {
     wait_until_claimed(grandchild);
     end(child);
     ambit_schedule_join(other);
+    end(ctx);
+    ambit_timer_stop();
+}
+
+/* The same from where it has been closed, and is linked: what fires meanwhile is left alone at first, and
+ * waited for by who frees it. */
+AMBIT_SCHEDULE_TEST_WITH(its_timer_fires_while_it_is_freed, .before = muster) {
+    bool fresh;
+    be(0);
+    elsewhere = open_below(ambit_background());
+    ctx = open_below(ambit_background());
+    child = open_until(ctx, ambit__clock_now() + 5000);
+    grandchild = open_below(child);
+    end(child);
+    ambit_schedule_assert(!ambit__ctx_arm_unchecked(child, &fresh) && fresh);
+    ambit__ctx_disarm_if_ended(child);
+    end(grandchild);
+    use_memory_again();
     end(ctx);
     ambit_timer_stop();
 }
@@ -342,15 +432,23 @@ static void open_ordered(void) {
     register_and_take_back(mine, 1);
     end(mine);
 }
+static void count_after_second(ambit_ctx *of, void *argument) {
+    ambit_schedule_assert(ran[2] == 1);
+    count(of, argument);
+}
 AMBIT_SCHEDULE_TEST_WITH(ordered_children_come_while_it_ends, .before = muster) {
     be(0);
     ctx = open_below(ambit_background());
     ambit_ctx_order_children(ctx);
     ambit_schedule_thread other = start(1, open_ordered);
-    ambit_ctx *mine = open_below(ctx);
+    ambit_ctx *first = open_below(ctx);
+    ambit_ctx *second = open_below(ctx);
+    ambit_schedule_assert(!ambit_ctx_on_cancel(second, &nodes[2], count, &ran[2]));
+    ambit_schedule_assert(!ambit_ctx_on_cancel(first, &nodes[3], count_after_second, &ran[3]));
     ambit_ctx_cancel(ctx, NULL);
-    ambit_schedule_assert(ambit_ctx_err(mine) == AMBIT_CANCELLED);
-    end(mine);
+    ambit_schedule_assert(ran[2] == 1 && ran[3] == 1);
+    end(first);
+    end(second);
     ambit_schedule_join(other);
     end(ctx);
 }

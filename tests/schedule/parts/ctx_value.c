@@ -36,6 +36,7 @@ static void put(unsigned key) {
     const int number = (int)key + 100;
     ambit_schedule_assert(!ambit__ctx_put(ctx, &keys[key], &number, sizeof number, _Alignof(int)));
 }
+static const int *get_at(unsigned key) { return ambit__ctx_get(ctx, &keys[key]); }
 /* Whether it is there; then it is what was put. */
 static bool get(const ambit_ctx *of, unsigned key) {
     const int *number = ambit__ctx_get(of, &keys[key]);
@@ -185,6 +186,62 @@ AMBIT_SCHEDULE_TEST_WITH(a_value_that_is_owned, .before = choose_keys) {
     ambit_schedule_assert(destroyed == 9);
 }
 
+/* The long way, since another's key has the hint. */
+static void read_owned_twin(void) {
+    size_t bytes;
+    const int *found = ambit_ctx_get_bytes(ctx, &keys[twin], &bytes);
+    if (found) ambit_schedule_assert(found == &owned_number && *found == 9);
+    ambit_schedule_assert(bytes == (found ? sizeof owned_number : 0));
+}
+AMBIT_SCHEDULE_TEST_WITH(an_owned_value_with_anothers_hint, .before = choose_keys) {
+    open_it();
+    put(0);
+    ambit_schedule_thread reader = start(1, read_owned_twin);
+    owned_number = 9;
+    ambit_schedule_assert(
+        !ambit_ctx_own_pointer(ctx, &keys[twin], &owned_number, sizeof owned_number, destroy));
+    ambit_schedule_assert(!destroyed);
+    finish(reader);
+    ambit_schedule_assert(destroyed == 9);
+}
+
+/* ---- Beside the arena ------------------------------------------------------------------------ */
+
+/* Memory and destructors come between two values: none of it is another's, and the destructors run once
+ * each, the last one first. */
+static int torn_down[2], torn_count;
+static void tear_down(void *argument) { torn_down[torn_count++] = *(int *)argument; }
+
+AMBIT_SCHEDULE_TEST_WITH(values_stand_beside_memory_and_destructors, .before = choose_keys) {
+    open_it();
+    ambit_schedule_thread reader = start(1, read_both);
+    int *numbers = NULL;
+    put(many[0]);
+    ambit_schedule_assert((numbers = ambit_ctx_alloc(ctx, 2 * sizeof *numbers)) != NULL);
+    numbers[0] = 1;
+    ambit_schedule_assert(!ambit_ctx_defer(ctx, tear_down, &numbers[0]));
+    numbers[1] = 2;
+    put(many[1]);
+    ambit_schedule_assert(!ambit_ctx_defer(ctx, tear_down, &numbers[1]));
+    ambit_schedule_assert(get(ctx, many[0]) && get(ctx, many[1]));
+    finish(reader);
+    ambit_schedule_assert(torn_count == 2 && torn_down[0] == 2 && torn_down[1] == 1);
+}
+
+/* The block changes while it is read: what was found in the first one stays there. */
+AMBIT_SCHEDULE_TEST_WITH(values_stay_where_a_block_is_left, .before = choose_keys) {
+    open_it();
+    ambit_schedule_thread reader = start(1, read_both);
+    put(many[0]);
+    unsigned char *memory = ambit_ctx_alloc(ctx, 3000);
+    ambit_schedule_assert(memory);
+    memory[0] = memory[2999] = 0;
+    put(many[1]);
+    ambit_schedule_assert(!ambit_ctx_defer(ctx, tear_down, (void *)(uintptr_t)get_at(many[1])));
+    finish(reader);
+    ambit_schedule_assert(torn_count == 1 && torn_down[0] == (int)many[1] + 100);
+}
+
 /* ---- From below ------------------------------------------------------------------------------ */
 
 static void read_below(void) {
@@ -238,6 +295,87 @@ AMBIT_SCHEDULE_TEST_WITH(bytes_are_counted_beside_it, .before = choose_keys) {
     finish(reader);
 }
 
+/* So does the census: some of the three, never a mixture. */
+static void take_census(void) {
+    ambit_census *census;
+    ambit_schedule_assert(!ambit_census_take(&census));
+    uint64_t bytes = ambit_census_bytes(census, AMBIT_KIND_CTX);
+    ambit_schedule_assert(ambit_census_count(census, AMBIT_KIND_CTX) == 1);
+    ambit_schedule_assert(bytes == 0 || bytes == 4 || bytes == 104);
+    ambit_census_free(census);
+}
+AMBIT_SCHEDULE_TEST_WITH(a_census_is_taken_beside_it, .before = choose_keys) {
+    open_it();
+    ambit_schedule_thread walker = start(1, take_census);
+    put(many[0]);
+    ambit_schedule_assert(ambit_ctx_alloc(ctx, 100));
+    finish(walker);
+}
+
+/* ---- Beyond the owner ------------------------------------------------------------------------ */
+
+/* Who holds it reads on after the close, and the destructor, which writes to the value, comes after the
+ * last one: on the thread that closes or on the one that drops. */
+static ambit_hold *hold;
+static void spoil(void *value) {
+    *(int *)value = 0;
+    destroyed++;
+}
+static void read_held(void) {
+    const ambit_ctx *held = ambit_hold_ctx(hold);
+    const int *found = ambit_ctx_get(held, &owned_key);
+    ambit_schedule_assert(found && *found == 9);
+    ambit_ctx_drop(&hold);
+}
+AMBIT_SCHEDULE_TEST_WITH(a_holder_reads_on_after_the_close, .before = choose_keys) {
+    open_it();
+    owned_number = 9;
+    ambit_schedule_assert(
+        !ambit_ctx_own(ctx, &owned_key, &owned_number, sizeof owned_number, spoil));
+    hold = hold_of(ctx);
+    ambit_schedule_thread reader = start(1, read_held);
+    end(ctx);
+    ambit_schedule_join(reader);
+    ambit_schedule_assert(destroyed == 1 && owned_number == 0);
+}
+
+/* A detached one reads what its origin gets and outlives it. */
+static void read_detached(void) {
+    bool second = get(child, many[1]);
+    ambit_schedule_assert(get(child, many[0]) || !second);
+    end(child);
+}
+AMBIT_SCHEDULE_TEST_WITH(a_detached_one_reads_its_origins_values, .before = choose_keys) {
+    open_it();
+    ambit_schedule_assert(
+        !ambit_ctx_detach(ctx, ambit__clock_now() + 1000 * AMBIT_MILLISECOND, &child));
+    ambit_schedule_thread reader = start(1, read_detached);
+    put(many[0]);
+    put(many[1]);
+    end(ctx);
+    ambit_schedule_join(reader);
+}
+
+/* Its memory is another's after that, who finds nothing in it: no reader is left, and none of what it
+ * read is cleared too early. */
+static void read_and_drop(void) {
+    ambit_schedule_assert(get(ambit_hold_ctx(hold), many[0]));
+    ambit_schedule_assert(!get(ambit_hold_ctx(hold), twin));
+    ambit_ctx_drop(&hold);
+}
+AMBIT_SCHEDULE_TEST_WITH(the_next_one_begins_empty, .before = choose_keys) {
+    open_it();
+    put(many[0]);
+    hold = hold_of(ctx);
+    ambit_schedule_thread reader = start(1, read_and_drop);
+    end(ctx);
+    open_it();
+    ambit_schedule_assert(!get(ctx, many[0]) && !ambit_ctx_bytes(ctx));
+    put(many[0]);
+    put(twin);
+    finish(reader);
+}
+
 /* ---- The end --------------------------------------------------------------------------------- */
 
 /* Who sees that it has ended sees what was done before that. */
@@ -261,6 +399,7 @@ AMBIT_SCHEDULE_TEST_WITH(who_sees_the_parents_end_sees_what_came_before, .before
     ambit_schedule_thread reader = start(1, read_result);
     result = 5;
     ambit_ctx_cancel(ctx, NULL);
+    ambit_schedule_assert(ambit_ctx_err(child) == AMBIT_CANCELLED);
     ambit_schedule_join(reader);
     end(child);
     end(ctx);
