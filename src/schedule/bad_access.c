@@ -29,7 +29,7 @@ static text describe(uintptr_t address, size_t bytes, const char *what) {
     return told;
 }
 
-static text describe_touch(const ambit__touch *now) {
+static text describe_touch(const ambit__attempt *now) {
     return describe(now->address, now->bytes, word(now->writes, now->atomic));
 }
 
@@ -40,7 +40,7 @@ bool ambit__is_allocation(const ambit__access *earlier, uintptr_t granule) {
 }
 
 void ambit__fail_race(const ambit__granule *granule, const ambit__access *earlier,
-                      const ambit__touch *now) {
+                      const ambit__attempt *now) {
     text told = describe_touch(now);
     if (ambit__is_allocation(earlier, granule->address))
         ambit__fail(AMBIT_SCHEDULE_RACE, now->site, earlier->site,
@@ -52,7 +52,7 @@ void ambit__fail_race(const ambit__granule *granule, const ambit__access *earlie
                 plural(bytes), earlier->thread);
 }
 
-void ambit__fail_bad_bytes(const ambit__granule *granule, const ambit__touch *now) {
+void ambit__fail_bad_bytes(const ambit__granule *granule, const ambit__attempt *now) {
     text told = describe_touch(now);
     bool heap = ambit__arena_owns(granule->address);
     const ambit__block *block = heap ? ambit__arena_block(granule->address) : NULL;
@@ -73,7 +73,7 @@ void ambit__fail_bad_bytes(const ambit__granule *granule, const ambit__touch *no
 }
 
 /* Told here, by the line that does it, and not by a crash inside of the runtime. */
-void ambit__fail_bad_pointer(const ambit__touch *now) {
+void ambit__fail_bad_pointer(const ambit__attempt *now) {
     text told = describe_touch(now);
     ambit__fail(AMBIT_SCHEDULE_ASSERTION, now->site, NULL,
                 now->address < 4096
@@ -82,7 +82,7 @@ void ambit__fail_bad_pointer(const ambit__touch *now) {
                 told.of);
 }
 
-void ambit__fail_blank(const ambit__touch *now) {
+void ambit__fail_blank(const ambit__attempt *now) {
     text told = describe_touch(now);
     const ambit__block *block = ambit__arena_block(now->address);
     ambit__fail(AMBIT_SCHEDULE_UNINITIALISED, now->site, block ? block->site : NULL,

@@ -35,21 +35,21 @@ void ambit__arena_revive(void);
 uint64_t ambit__arena_pattern(uintptr_t address);
 
 /* An access under way. */
-typedef struct ambit__touch {
+typedef struct ambit__attempt {
     uintptr_t address;
     size_t bytes;
     bool writes, atomic, copies;
     const void *site;
-} ambit__touch;
+} ambit__attempt;
 
 /* bad_access.c: the schedule has failed. */
 #define AMBIT__FAILS __attribute__((noreturn, cold))
 AMBIT__FAILS void ambit__fail_race(const ambit__granule *granule, const ambit__access *earlier,
-                                   const ambit__touch *now);
+                                   const ambit__attempt *now);
 /* Bytes that were freed, or are no block's. */
-AMBIT__FAILS void ambit__fail_bad_bytes(const ambit__granule *granule, const ambit__touch *now);
-AMBIT__FAILS void ambit__fail_bad_pointer(const ambit__touch *now);
-AMBIT__FAILS void ambit__fail_blank(const ambit__touch *now);
+AMBIT__FAILS void ambit__fail_bad_bytes(const ambit__granule *granule, const ambit__attempt *now);
+AMBIT__FAILS void ambit__fail_bad_pointer(const ambit__attempt *now);
+AMBIT__FAILS void ambit__fail_blank(const ambit__attempt *now);
 AMBIT__FAILS void ambit__fail_free(const ambit__granule *granule, const ambit__access *earlier,
                                    const void *site);
 /* Whether that write is the allocation of its block. */

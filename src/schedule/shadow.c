@@ -204,7 +204,7 @@ ambit__granule *ambit__shadow_at(uintptr_t address) {
 
 /* A read of bytes none of which was written by code that we see. Libraries write as well, so the
  * memory must still hold what the allocation filled it with; if not, somebody did. */
-static void __attribute__((cold)) read_blank(const ambit__touch *now) {
+static void __attribute__((cold)) read_blank(const ambit__attempt *now) {
     for (uintptr_t at = now->address & ~(uintptr_t)7; at < now->address + now->bytes; at += 8) {
         ambit__granule *granule = &get(at, now->site)->granule;
         uint8_t mask = mask_within(at, now->address, now->address + now->bytes);
@@ -235,7 +235,7 @@ static void __attribute__((cold)) evict(ambit__granule *granule) {
 
 /* Whether `earlier`, which lies within the new access's bytes, has no more to say than the new one: see the
  * head of the file. `known`: it happens before. */
-static inline bool superseded(const ambit__access *earlier, const ambit__touch *now, bool own,
+static inline bool superseded(const ambit__access *earlier, const ambit__attempt *now, bool own,
                               bool known) {
     if (!now->writes) return own && !earlier->writes && earlier->atomic >= now->atomic;
     return !now->atomic || (earlier->atomic && known);
@@ -270,7 +270,7 @@ static void write_down(ambit__granule *granule, unsigned dropped, ambit__access 
 
 /* Checks and writes down an access to the bytes `mask` of one granule. */
 static __attribute__((noinline)) void check(shadow_cell *cell, uint8_t mask,
-                                            const ambit__touch *now) {
+                                            const ambit__attempt *now) {
     ambit__granule *granule = &cell->granule;
     const ambit__schedule_thread *self = ambit__self;
     if (__builtin_expect(granule->freed & mask, 0)) ambit__fail_bad_bytes(granule, now);
@@ -296,7 +296,7 @@ static __attribute__((noinline)) void check(shadow_cell *cell, uint8_t mask,
                                now->atomic, now->site});
 }
 
-static void check_all(ambit__touch *now) {
+static void check_all(ambit__attempt *now) {
     uintptr_t address = now->address, end = address + now->bytes;
     for (uintptr_t at = address & ~(uintptr_t)7; at < end; at += 8) {
         uint8_t mask = mask_within(at, address, end);
@@ -312,7 +312,7 @@ static inline bool is_bad_pointer(uintptr_t address) {
     return address < 4096 || address >> 47 != 0;
 }
 
-static __attribute__((noinline)) void touch(ambit__touch now) {
+static __attribute__((noinline)) void touch(ambit__attempt now) {
     if (!ambit__self || !now.bytes) return;
     if (is_bad_pointer(now.address)) ambit__fail_bad_pointer(&now);
     check_all(&now);
@@ -325,14 +325,14 @@ void ambit__shadow_access(uintptr_t address, size_t bytes, bool writes, bool ato
         uint8_t mask = (uint8_t)(((1u << bytes) - 1) << start);
         shadow_cell *cell = get(address - start, site);
         if (again(cell, mask, writes, atomic)) return;
-        check(cell, mask, &(ambit__touch){address, bytes, writes, atomic, false, site});
+        check(cell, mask, &(ambit__attempt){address, bytes, writes, atomic, false, site});
         return;
     }
-    touch((ambit__touch){address, bytes, writes, atomic, false, site});
+    touch((ambit__attempt){address, bytes, writes, atomic, false, site});
 }
 
 void ambit__shadow_copy(uintptr_t address, size_t bytes, bool writes, const void *site) {
-    touch((ambit__touch){address, bytes, writes, false, true, site});
+    touch((ambit__attempt){address, bytes, writes, false, true, site});
 }
 
 void ambit__shadow_unchecked(uintptr_t address, size_t bytes) {

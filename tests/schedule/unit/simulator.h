@@ -193,7 +193,8 @@ static inline const action *action_of(unsigned thread) {
 }
 
 /* What is no step is done at once, and then the next operation announced. */
-static inline void announce(unsigned index) {
+/* To the next action that is a step. */
+static inline void skip_to_step(unsigned index) {
     simulated_thread *thread = &world.threads[index];
     for (;; thread->next++) {
         const action *next = action_of(index);
@@ -213,6 +214,38 @@ static inline void announce(unsigned index) {
         else if (next->kind != SKIP && next->kind != SKIP_UNLESS_ZERO && next->kind != FAIL_IF)
             break;
     }
+}
+
+/* What it waits for, if it does. */
+static inline void wait_for(const action *next, simulated_thread *thread) {
+    ambit__operation *operation = &thread->operation;
+    if (next->kind == LOCK) {
+        operation->ready = is_unlocked;
+        operation->argument = (void *)(uintptr_t)&next->variable;
+        operation->waits_for = "mutex";
+    }
+    if ((next->kind == WAIT || next->kind == WAIT_SPURIOUS) && !thread->waiting) {
+        operation->kind = AMBIT__OP_LOAD;
+        operation->name = "compare";
+    } else if (next->kind == WAIT || next->kind == WAIT_SPURIOUS) {
+        operation->ready = is_woken;
+        operation->argument = thread;
+        operation->spurious = next->kind == WAIT_SPURIOUS;
+    }
+    if (next->kind == JOIN_ALL) {
+        operation->ready = are_ended;
+        operation->argument = thread;
+    }
+    if (next->kind == JOIN_ANY || next->kind == POLL_ANY) {
+        operation->ready = is_any_ended;
+        operation->argument = thread;
+        operation->waits_for = "any";
+    }
+}
+
+static inline void announce(unsigned index) {
+    simulated_thread *thread = &world.threads[index];
+    skip_to_step(index);
     const action *next = action_of(index);
     static const ambit__operation_kind kinds[] = {[LOAD] = AMBIT__OP_LOAD,
                                                   [STORE] = AMBIT__OP_STORE,
@@ -246,28 +279,7 @@ static inline void announce(unsigned index) {
     if (next->kind == FENCE_SC) operation->address = NULL;
     if (next->kind == END || next->kind == JOIN_ALL || next->kind == JOIN_ANY)
         operation->address = &simulated_threads[index];
-    if (next->kind == LOCK) {
-        operation->ready = is_unlocked;
-        operation->argument = (void *)(uintptr_t)&next->variable;
-        operation->waits_for = "mutex";
-    }
-    if ((next->kind == WAIT || next->kind == WAIT_SPURIOUS) && !thread->waiting) {
-        operation->kind = AMBIT__OP_LOAD;
-        operation->name = "compare";
-    } else if (next->kind == WAIT || next->kind == WAIT_SPURIOUS) {
-        operation->ready = is_woken;
-        operation->argument = thread;
-        operation->spurious = next->kind == WAIT_SPURIOUS;
-    }
-    if (next->kind == JOIN_ALL) {
-        operation->ready = are_ended;
-        operation->argument = thread;
-    }
-    if (next->kind == JOIN_ANY || next->kind == POLL_ANY) {
-        operation->ready = is_any_ended;
-        operation->argument = thread;
-        operation->waits_for = "any";
-    }
+    wait_for(next, thread);
     simulated_threads[index].next = operation;
 }
 
