@@ -240,13 +240,8 @@ ambit__schedule_thread *ambit__thread_of(unsigned long handle);
 const char *ambit__thread_name(unsigned index);
 ambit__schedule_thread *ambit__spawn_first(ambit_schedule_fn *scenario, void *argument);
 void ambit__threads_reset(void);
-<<<<<<< HEAD
-void ambit__threads_keep(void);
-void ambit__threads_forget(void);
-=======
 void ambit__threads_keep(void);   /* after `before` */
 void ambit__threads_forget(void); /* another run begins */
->>>>>>> wt-tidy
 /* step.c for thread.c: this thread's first announced operation is done; this thread has ended. */
 void ambit__take_first(void);
 void ambit__go_on_without_me(void) __attribute__((noreturn));

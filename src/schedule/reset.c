@@ -32,7 +32,6 @@ void ambit__keep_all(void) {
 }
 
 void ambit__forget_all(void) {
-    ambit__threads_forget();
     ambit__shadow_forget();
     ambit__arena_forget();
     ambit__atfork_forget();

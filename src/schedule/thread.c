@@ -3,16 +3,10 @@
 
 #include "schedule/inside.h"
 
-<<<<<<< HEAD
-static unsigned handles; /* given out in this schedule: the same ones in each */
-/* Given out by `before`. What is known of those threads is kept, so their handles do not come again. */
-static unsigned kept_handles;
-=======
 /* Of pthread_t's: the scenario's thread is the first, whose memory is that of `before`'s too. */
 #define FIRST_HANDLE 1
 static unsigned handles;                     /* given out in this schedule: the same ones in each */
 static unsigned kept_handles = FIRST_HANDLE; /* given out by `before`, and not again */
->>>>>>> wt-tidy
 
 void ambit__threads_reset(void) {
     memset(ambit__threads, 0, sizeof ambit__threads);
@@ -21,12 +15,7 @@ void ambit__threads_reset(void) {
 }
 
 void ambit__threads_keep(void) { kept_handles = handles; }
-<<<<<<< HEAD
-
-void ambit__threads_forget(void) { kept_handles = 0; }
-=======
 void ambit__threads_forget(void) { kept_handles = FIRST_HANDLE; }
->>>>>>> wt-tidy
 
 /* The thread-local memory of the one that was there before is put back. */
 static ambit__schedule_thread *use_again(unsigned place) {
