@@ -40,19 +40,6 @@ static void create_and_join_order_and_hand_over(void **state) {
     assert_clean(joins);
 }
 
-/* A thread that `before` has joined is not taken for one of the schedule's. */
-static void joins_two(void *unused) {
-    (void)unused;
-    finish(start(returns_it, NULL));
-    finish(start(returns_it, NULL));
-}
-
-static void joins_are_not_those_of_before(void **state) {
-    (void)state;
-    const ambit_schedule_options options = {.before = joins_two, .schedules = 10, .quiet = true};
-    assert_int_equal(ambit_schedule_run(joins_two, &options), 0);
-}
-
 static void writes_after_create(void *unused) {
     (void)unused;
     pthread_t thread = start(writes, NULL);
@@ -495,7 +482,6 @@ static void what_was_pushed_for_cleanup_runs_at_the_end(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(create_and_join_order_and_hand_over),
-        cmocka_unit_test(joins_are_not_those_of_before),
         cmocka_unit_test(what_the_creator_does_afterwards_is_unordered),
         cmocka_unit_test(a_handle_is_what_the_thread_itself_is_told),
         cmocka_unit_test(a_thread_may_run_before_its_handle_is_there),
