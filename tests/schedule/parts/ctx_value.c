@@ -233,13 +233,15 @@ AMBIT_SCHEDULE_TEST_WITH(values_stay_where_a_block_is_left, .before = choose_key
     open_it();
     ambit_schedule_thread reader = start(1, read_both);
     put(many[0]);
+    ambit_schedule_assert(!ambit_ctx_defer(ctx, tear_down, (void *)(uintptr_t)get_at(many[0])));
     unsigned char *memory = ambit_ctx_alloc(ctx, 3000);
     ambit_schedule_assert(memory);
     memory[0] = memory[2999] = 0;
     put(many[1]);
     ambit_schedule_assert(!ambit_ctx_defer(ctx, tear_down, (void *)(uintptr_t)get_at(many[1])));
     finish(reader);
-    ambit_schedule_assert(torn_count == 1 && torn_down[0] == (int)many[1] + 100);
+    ambit_schedule_assert(torn_count == 2 && torn_down[0] == (int)many[1] + 100 &&
+                          torn_down[1] == (int)many[0] + 100);
 }
 
 /* ---- From below ------------------------------------------------------------------------------ */
@@ -343,10 +345,12 @@ AMBIT_SCHEDULE_TEST_WITH(a_holder_reads_on_after_the_close, .before = choose_key
 static void read_detached(void) {
     bool second = get(child, many[1]);
     ambit_schedule_assert(get(child, many[0]) || !second);
+    ambit_schedule_assert(get(child, many[2])); /* it was there before */
     end(child);
 }
 AMBIT_SCHEDULE_TEST_WITH(a_detached_one_reads_its_origins_values, .before = choose_keys) {
     open_it();
+    put(many[2]);
     ambit_schedule_assert(
         !ambit_ctx_detach(ctx, ambit__clock_now() + 1000 * AMBIT_MILLISECOND, &child));
     ambit_schedule_thread reader = start(1, read_detached);
