@@ -147,8 +147,8 @@ bool ambit_schedule_is_running(void);
 #define AMBIT_SCHEDULE_TEST_WITH(test, ...)                                                        \
     static void test(void *argument);                                                              \
     __attribute__((constructor)) static void ambit__schedule_register_##test(void) {               \
-        static ambit__schedule_test registered = {#test, __FILE__, test, {__VA_ARGS__}, 0};        \
-        ambit__schedule_register(&registered);                                                     \
+        static ambit__schedule_test ambit_test_ = {#test, __FILE__, test, {__VA_ARGS__}, 0};       \
+        ambit__schedule_register(&ambit_test_);                                                    \
     }                                                                                              \
     static void test(void *argument __attribute__((unused)))
 

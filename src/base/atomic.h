@@ -18,6 +18,7 @@
 #define ambit__sub_acq_rel(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_acq_rel)
 #define ambit__and_acq_rel(p, v) atomic_fetch_and_explicit((p), (v), memory_order_acq_rel)
 #define ambit__or_acq_rel(p, v) atomic_fetch_or_explicit((p), (v), memory_order_acq_rel)
+#define ambit__or_release(p, v) atomic_fetch_or_explicit((p), (v), memory_order_release)
 #define ambit__or_relaxed(p, v) atomic_fetch_or_explicit((p), (v), memory_order_relaxed)
 #define ambit__exchange_acquire(p, v) atomic_exchange_explicit((p), (v), memory_order_acquire)
 #define ambit__exchange_acq_rel(p, v) atomic_exchange_explicit((p), (v), memory_order_acq_rel)

@@ -15,7 +15,7 @@ static bool is_closed(const ambit_ctx *ctx) {
 static void mark_closed(ambit_ctx *ctx) {
     ambit__store_relaxed(&ctx->closed_ns, ambit__clock_coarse());
     /* Release pairs with the acquire in the check's judge(): what is marked has its time. */
-    (void)ambit__or_acq_rel(&ambit__ctx_entry(ctx)->marks, AMBIT__MARK_CLOSED);
+    (void)ambit__or_release(&ambit__ctx_entry(ctx)->marks, AMBIT__MARK_CLOSED);
 }
 
 /* Ended first, so that the destructors find it so. */

@@ -28,8 +28,11 @@ tell(const void *address, size_t bytes, bool writes, const void *site) {
                             .size = (uint8_t)(bytes < 255 ? bytes : 255),
                             .site = site};
     /* What a write stores is not known yet. */
-    if (!writes && bytes <= sizeof row.value && at >= 4096 && !(at >> 47))
+    if (!writes && bytes <= sizeof row.value && at >= 4096 && !(at >> 47)) {
+        ambit__reading_for = site;
         memcpy(&row.value, address, bytes);
+        ambit__reading_for = NULL;
+    }
     ambit__tell(&row);
 }
 

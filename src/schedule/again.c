@@ -166,6 +166,7 @@ static void tell(ambit__run_state *run) {
         run->strategy == &ambit__strategy_explore || run->strategy == &ambit__strategy_follow;
     ambit__story story = {.name = run->options.name,
                           .strategy = run->strategy->name,
+                          .asked = ambit__strategy_name(run->options.strategy),
                           .seed = run->seed,
                           .hash = run->first.hash,
                           .steps = run->first.steps,

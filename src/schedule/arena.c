@@ -90,17 +90,6 @@ size_t ambit__arena_bytes(const void *memory) {
     return block ? block->bytes : 0;
 }
 
-bool ambit__arena_name(uintptr_t address, unsigned *number, size_t *offset, size_t *bytes,
-                       const void **site) {
-    const ambit__block *block = block_of(address);
-    if (!block) return false;
-    *number = ambit__arena_number(block);
-    *offset = address - block->address;
-    *bytes = block->bytes;
-    *site = block->site;
-    return true;
-}
-
 /* ---- Patterns -------------------------------------------------------------------------------- */
 
 /* No address begins with these; no small number, letter or boolean has a byte of 0x80 or more. */
@@ -147,7 +136,7 @@ void *ambit__arena_allocate(size_t bytes, size_t alignment, bool zero, const voi
         memset((void *)address, 0, bytes);
     else
         fill(address, bytes, BLANK);
-    ambit__shadow_allocated(address, bytes, !zero);
+    ambit__shadow_allocated(address, bytes);
     return (void *)address;
 }
 

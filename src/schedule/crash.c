@@ -31,6 +31,8 @@ static struct sigaction before[CAUGHT];
 static stack_t stack_before;
 static void *stack_memory;
 
+const void *volatile ambit__reading_for;
+
 /* A call of a pointer to nowhere is where it was called from. */
 static const void *place_of(const void *context) {
     const ucontext_t *at = context;
@@ -63,7 +65,9 @@ static void crashed(int number, siginfo_t *info, void *context) {
     const char *name = "a signal";
     for (unsigned i = 0; i < CAUGHT; i++)
         if (caught[i].number == number) name = caught[i].name;
-    const void *site = place_of(context);
+    const void *site = ambit__reading_for;
+    if (!site) site = place_of(context);
+    ambit__reading_for = NULL;
     if (number == SIGABRT) ambit__fail(AMBIT_SCHEDULE_ASSERTION, site, NULL, "aborted: SIGABRT");
     if (number == SIGFPE || number == SIGILL)
         ambit__fail(AMBIT_SCHEDULE_ASSERTION, site, NULL, "crashed: %s", name);

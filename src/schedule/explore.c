@@ -75,7 +75,7 @@ static uint8_t slow;    /* threads that yielded just now */
 static uint8_t failed_weakly;
 
 void ambit__explore_set(unsigned preemptions) {
-    bound = preemptions == UINT_MAX ? 0 : preemptions;
+    bound = preemptions;
     ended_early = false;
     node_count = choice_count = repeated = 0;
 }

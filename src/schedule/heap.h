@@ -23,7 +23,8 @@ typedef struct ambit__block {
 /* The last block that begins at or before `address`, NULL if there is none: the caller looks where it
  * ends. */
 const ambit__block *ambit__arena_block(uintptr_t address);
-unsigned ambit__arena_number(const ambit__block *block); /* as ambit__arena_name() has it */
+/* Its number in the order of allocation, from 1 on, for reports. */
+unsigned ambit__arena_number(const ambit__block *block);
 static inline bool ambit__block_has(const ambit__block *block, uintptr_t address) {
     return block && address - block->address < block->bytes;
 }

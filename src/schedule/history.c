@@ -97,7 +97,7 @@ static void memory_write(volatile void *address, unsigned size, uint64_t value) 
 static location *new_location(void) {
     if (pool_count == pool_room) {
         size_t room = pool_room ? pool_room * 2 : 256;
-        location **grown = __real_realloc(pool, room * sizeof *pool);
+        location **grown = __real_realloc(pool, room * sizeof(location *));
         location *more = __real_realloc(NULL, (room - pool_room) * sizeof *more);
         if (!grown || !more) {
             (void)fprintf(stderr, "ambit::schedule: no memory for the histories of atomics\n");

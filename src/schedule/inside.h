@@ -225,16 +225,18 @@ void ambit__spin_reads(uint64_t what);
 /* It, or the world, has changed something: nobody spins any more. */
 void ambit__progress(void);
 
-/* thread.c: waits for its end and takes what it knew; false if the time came first. */
-bool ambit__join(ambit__schedule_thread *thread, int64_t deadline_ns, const void *site);
+/* thread.c: waits for its end and takes what it knew; false if the time came first. `name` as in the
+ * operation. */
+bool ambit__join(ambit__schedule_thread *thread, int64_t deadline_ns, const char *name,
+                 const void *site);
 /* NULL if there is none, or it was joined or has ended detached. */
 ambit__schedule_thread *ambit__thread_of(unsigned long handle);
 /* wrap_thread.c: what pthread_setname_np() has said of the thread with this index; NULL if nothing. */
 const char *ambit__thread_name(unsigned index);
 ambit__schedule_thread *ambit__spawn_first(ambit_schedule_fn *scenario, void *argument);
 void ambit__threads_reset(void);
-void ambit__threads_keep(void);
-void ambit__threads_forget(void);
+void ambit__threads_keep(void);   /* after `before` */
+void ambit__threads_forget(void); /* another run begins */
 /* step.c for thread.c: this thread's first announced operation is done; this thread has ended. */
 void ambit__take_first(void);
 void ambit__go_on_without_me(void) __attribute__((noreturn));
@@ -366,9 +368,9 @@ void ambit__shadow_copy(uintptr_t address, size_t bytes, bool writes, const void
 void ambit__shadow_unchecked(uintptr_t address, size_t bytes);
 /* Accesses that were forgotten because a granule had too many. */
 extern uint64_t ambit__shadow_evictions;
-/* The heap: memory comes, blank or not; memory goes, and `site` is told to who touches it again.
+/* The heap: memory comes; memory goes, and `site` is told to who touches it again.
  * Of arena.c's memory both are only called by arena.c, which shadow.c asks what stands where. */
-void ambit__shadow_allocated(uintptr_t address, size_t bytes, bool blank);
+void ambit__shadow_allocated(uintptr_t address, size_t bytes);
 void ambit__shadow_freed(uintptr_t address, size_t bytes, const void *site);
 /* The last plain write of these bytes in this schedule; false if there was none. */
 bool ambit__shadow_last_write(const ambit__granule *granule, uint8_t mask, unsigned *thread,
@@ -386,9 +388,6 @@ void *ambit__arena_allocate(size_t bytes, size_t alignment, bool zero, const voi
 void ambit__arena_free(void *memory, const void *site);
 bool ambit__arena_owns(uintptr_t address);
 size_t ambit__arena_bytes(const void *memory);
-/* Which block an address is in, for reports: "heap 3 + 16, 64 bytes from x.c:12". False if none. */
-bool ambit__arena_name(uintptr_t address, unsigned *number, size_t *offset, size_t *bytes,
-                       const void **site);
 /* Fails the schedule if a block is still there that nothing points to. On no thread's stack. */
 bool ambit__arena_find_leak(const void **site, size_t *bytes, unsigned *blocks);
 
@@ -428,6 +427,9 @@ void ambit__descriptors_forget(void);
 /* crash.c. While on, a crash (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT) fails the schedule. Called by the thread
  * that runs schedules. */
 void ambit__crash_catch(bool on);
+/* Set by who reads the program's memory for it, before it does: the line that wants it. It need not be there,
+ * and the crash is the line's then. */
+extern const void *volatile ambit__reading_for;
 
 /* Ends the program, saying why, when no step is taken for some seconds. Between the two calls only. */
 void ambit__watchdog_start(void);
@@ -456,7 +458,7 @@ extern const ambit__strategy ambit__strategy_random, ambit__strategy_pct, ambit_
 
 /* random.c: their settings. */
 void ambit__pct_set(unsigned depth, uint64_t steps);
-/* explore.c: begins anew. 0 or UINT_MAX: any number, and so by partial orders. */
+/* explore.c: begins anew. 0: any number, and so by partial orders. */
 void ambit__explore_set(unsigned preemptions);
 /* follow.c: plays decisions as they were written down; beyond their end, or where one no longer fits, the
  * usual ones: the same thread, the newest store. */

@@ -51,7 +51,7 @@ static void *map(void *address, size_t bytes, int protection, int flags, int fil
                     "more than %d calls of mmap() in one schedule", MAPPINGS);
     uintptr_t low = (uintptr_t)memory;
     mappings[made++] = (mapping){low, low + whole_pages(bytes)};
-    ambit__shadow_allocated(low, whole_pages(bytes), false);
+    ambit__shadow_allocated(low, whole_pages(bytes));
     tell(AMBIT__OP_ALLOCATE, "mmap", memory, bytes, site);
     return memory;
 }

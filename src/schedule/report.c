@@ -96,20 +96,33 @@ static const void *taken_at(const ambit__operation *waiting) {
     return NULL;
 }
 
+/* "thread 1", or "thread 1 (writer)" where the program has named it. */
+static void print_thread(FILE *out, unsigned index) {
+    const char *name = ambit__thread_name(index);
+    (void)fprintf(out, name ? "thread %u (%s)" : "thread %u", index, name);
+}
+
 static void print_waiting(FILE *out, unsigned index, const ambit__operation *waiting) {
     char name[256];
-    (void)fprintf(out, "    thread %u waits for ", index);
-    if (waiting->kind == AMBIT__OP_JOIN)
-        (void)fprintf(out, "the end of thread %" PRIu64, waiting->value);
-    else
+    (void)fputs("    ", out);
+    print_thread(out, index);
+    (void)fputs(" waits for ", out);
+    if (waiting->kind == AMBIT__OP_JOIN) {
+        (void)fputs("the end of ", out);
+        print_thread(out, (unsigned)waiting->value);
+    } else {
         (void)fputs(waiting->waits_for, out);
-    if (waiting->kind != AMBIT__OP_JOIN && waiting->address)
+    }
+    bool own = waiting->kind == AMBIT__OP_JOIN || waiting->kind == AMBIT__OP_GRACE;
+    if (!own && waiting->address)
         (void)fprintf(out, " %s",
                       ambit__address_text((uintptr_t)waiting->address, 0, name, sizeof name));
     if (waiting->holder_known) {
-        const void *taken = taken_at(waiting);
-        (void)fprintf(out, ", held by thread %u", waiting->holder);
+        const void *taken = waiting->holder_site ? waiting->holder_site : taken_at(waiting);
+        (void)fputs(", held by ", out);
+        print_thread(out, waiting->holder);
         if (taken) (void)fprintf(out, " since %s", ambit__site_text(taken, name, sizeof name));
+        if (waiting->holder_ended) (void)fputs(", which has ended", out);
     }
     (void)fputs(":\n", out);
     print_calls(out, waiting->site, &ambit__threads[index]);
@@ -155,7 +168,9 @@ static void print_what(FILE *out, const ambit__story *story) {
         print_site(out, found->site);
     } else if (found->site && found->failure != AMBIT_SCHEDULE_DEADLOCK &&
                found->failure != AMBIT_SCHEDULE_LOST_WAKEUP) {
-        (void)fprintf(out, "    thread %u here:\n", found->thread);
+        (void)fputs("    ", out);
+        print_thread(out, found->thread);
+        (void)fputs(" here:\n", out);
         print_calls(out, found->site, &ambit__threads[found->thread]);
     }
     if (found->other_site) {
@@ -185,7 +200,8 @@ static void print_again(FILE *out, const ambit__story *story) {
                       story->name, story->strategy, story->settings, story->seed);
     if (ambit__found.failure == AMBIT_SCHEDULE_DIVERGED)
         return; /* nothing plays that again for sure */
-    (void)fprintf(out, "    as in the table: --only=%s --choices=", story->name);
+    (void)fprintf(out, "    as in the table: --only=%s --strategy=%s --choices=", story->name,
+                  story->asked);
     ambit__choices_print(out, story->choices, story->choice_count);
     (void)fputs("\n", out);
     if (story->diverged)

@@ -67,7 +67,9 @@ const char *ambit__failure_name(ambit_schedule_failure failure);
 void ambit__report_message(const ambit__finding *found, char *text, size_t bytes);
 /* All of it: the failure that was found last, and how it came about. */
 typedef struct ambit__story {
-    const char *name, *strategy;
+    const char *name;
+    const char *strategy; /* that has found it */
+    const char *asked;    /* the run's: choices are only the same with the same memory model */
     uint64_t seed, hash;  /* of the schedule that failed first */
     uint64_t steps;       /* it took */
     bool by_choices;      /* a seed does not play it again */

@@ -32,10 +32,10 @@ void ambit__keep_all(void) {
 }
 
 void ambit__forget_all(void) {
-    ambit__threads_forget();
     ambit__shadow_forget();
     ambit__arena_forget();
     ambit__atfork_forget();
+    ambit__threads_forget();
     ambit__objects_forget();
     ambit__descriptors_forget();
     ambit__rcu_forget();

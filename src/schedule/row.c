@@ -138,8 +138,9 @@ void ambit__row_text(const ambit__operation *row, char *text, size_t bytes) {
     case AMBIT__OP_JOIN:
         add(text, bytes, " thread %" PRIu64, row->value);
         break;
-    case AMBIT__OP_EXIT: /* its address is the runtime's own */
+    case AMBIT__OP_EXIT:
     case AMBIT__OP_YIELD:
+    case AMBIT__OP_GRACE:
         break;
     case AMBIT__OP_READ_PLAIN: /* what a write stores is not known when it is told */
         add_object(row, text, bytes);

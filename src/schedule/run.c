@@ -186,7 +186,7 @@ static bool search(ambit__run_state *run) {
     uint64_t failed = 0;
     bool calibrated = run->options.strategy == AMBIT_SCHEDULE_PCT ||
                       run->options.strategy == AMBIT_SCHEDULE_MIXED;
-    ambit__explore_set(run->options.preemptions ? run->options.preemptions : UINT32_MAX);
+    ambit__explore_set(run->options.preemptions);
     if (calibrated) failed = calibrate(run);
     if (!play_all(run)) return false;
     return !failed || play(run, &ambit__strategy_random, failed);

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "schedule/inside.h"
+#include "schedule/sync.h"
 
 #define SITE __builtin_return_address(0)
 
@@ -23,13 +23,7 @@ ambit_schedule_thread ambit_schedule_spawn(ambit_schedule_fn *run, void *argumen
 
 void ambit_schedule_join(ambit_schedule_thread thread) {
     must_run(__func__);
-    ambit__schedule_thread *found = ambit__thread_of(thread.handle);
-    if (!found || found == ambit__self)
-        ambit__fail(
-            AMBIT_SCHEDULE_MISUSE, SITE, NULL,
-            "ambit_schedule_join: expected another thread that was not joined yet, found %s",
-            found ? "the thread itself" : "none");
-    (void)ambit__join(found, AMBIT__FOREVER, SITE);
+    (void)ambit__thread_join(thread.handle, NULL, AMBIT__FOREVER, AMBIT__CALL(__func__));
 }
 
 void ambit__schedule_assert_failed(const char *text, const char *file, int line) {

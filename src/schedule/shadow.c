@@ -154,12 +154,16 @@ static void begin_in_heap(shadow_cell *cell) {
     cell->allocated = block->site;
 }
 
-static void begin_outside(shadow_cell *cell) {
+static void begin_outside(shadow_cell *cell, const void *site) {
     ambit__granule *granule = &cell->granule;
     cell->where = on_a_stack(granule->address)            ? STACK
                   : ambit__mapping_owns(granule->address) ? MAPPED
                                                           : OUTSIDE;
-    if (cell->where == OUTSIDE) cell->old = *(const uint64_t *)granule->address;
+    if (cell->where == OUTSIDE) {
+        ambit__reading_for = site;
+        cell->old = *(const volatile uint64_t *)granule->address;
+        ambit__reading_for = NULL;
+    }
     for (unsigned i = 0; i < gone_count; i++) {
         uint8_t mask = mask_within(granule->address, gones[i].low, gones[i].high);
         if (!mask) continue;
@@ -168,7 +172,7 @@ static void begin_outside(shadow_cell *cell) {
     }
 }
 
-static shadow_cell *make(uintptr_t address) {
+static shadow_cell *make(uintptr_t address, const void *site) {
     if (!table || used >> (table_bits - 1)) grow_table();
     shadow_cell *cell = new_cell();
     ambit__granule *granule = &cell->granule;
@@ -182,18 +186,18 @@ static shadow_cell *make(uintptr_t address) {
     if (ambit__arena_owns(address))
         begin_in_heap(cell);
     else
-        begin_outside(cell);
+        begin_outside(cell, site);
     insert(address, used++);
     return last = cell;
 }
 
-static inline shadow_cell *get(uintptr_t address) {
+static inline shadow_cell *get(uintptr_t address, const void *site) {
     shadow_cell *cell = find(address);
-    return __builtin_expect(cell != NULL, 1) ? cell : make(address);
+    return __builtin_expect(cell != NULL, 1) ? cell : make(address, site);
 }
 
 ambit__granule *ambit__shadow_at(uintptr_t address) {
-    return &get(address & ~(uintptr_t)7)->granule;
+    return &get(address & ~(uintptr_t)7, NULL)->granule;
 }
 
 /* ---- Accesses -------------------------------------------------------------------------------- */
@@ -202,7 +206,7 @@ ambit__granule *ambit__shadow_at(uintptr_t address) {
  * memory must still hold what the allocation filled it with; if not, somebody did. */
 static void __attribute__((cold)) read_blank(const ambit__touch *now) {
     for (uintptr_t at = now->address & ~(uintptr_t)7; at < now->address + now->bytes; at += 8) {
-        ambit__granule *granule = &get(at)->granule;
+        ambit__granule *granule = &get(at, now->site)->granule;
         uint8_t mask = mask_within(at, now->address, now->address + now->bytes);
         if ((granule->blank & mask) != mask) return;
         if ((granule->blank & still_blank(at)) != granule->blank) {
@@ -300,7 +304,7 @@ static void check_all(ambit__touch *now) {
             now->address = at;
             now->bytes = end - at;
         }
-        check(get(at), mask, now);
+        check(get(at, now->site), mask, now);
     }
 }
 
@@ -319,7 +323,7 @@ void ambit__shadow_access(uintptr_t address, size_t bytes, bool writes, bool ato
     unsigned start = address & 7;
     if (__builtin_expect(bytes - 1 < 8 - start && ambit__self && !is_bad_pointer(address), 1)) {
         uint8_t mask = (uint8_t)(((1u << bytes) - 1) << start);
-        shadow_cell *cell = get(address - start);
+        shadow_cell *cell = get(address - start, site);
         if (again(cell, mask, writes, atomic)) return;
         check(cell, mask, &(ambit__touch){address, bytes, writes, atomic, false, site});
         return;
@@ -335,7 +339,7 @@ void ambit__shadow_unchecked(uintptr_t address, size_t bytes) {
     if (!ambit__self || is_bad_pointer(address)) return; /* the store itself will tell */
     uintptr_t end = address + bytes;
     for (uintptr_t at = address & ~(uintptr_t)7; at < end; at += 8) {
-        shadow_cell *cell = get(at);
+        shadow_cell *cell = get(at, NULL);
         uint8_t mask = mask_within(at, address, end);
         cell->written |= mask;
         cell->granule.blank &= (uint8_t)~mask;
@@ -404,9 +408,8 @@ bool ambit__shadow_was_freed(uintptr_t address, const void **site) {
 }
 
 /* In the arena no granule of new memory can be there. Outside of it only what was given back before can
- * come again, and it is not known to be blank. */
-void ambit__shadow_allocated(uintptr_t address, size_t bytes, bool blank) {
-    (void)blank;
+ * come again. */
+void ambit__shadow_allocated(uintptr_t address, size_t bytes) {
     if (ambit__arena_owns(address)) return;
     uintptr_t end = address + bytes;
     unsigned kept = 0;
@@ -501,7 +504,7 @@ void ambit__shadow_renew(uintptr_t low, uintptr_t high) {
 
 void ambit__shadow_save(uintptr_t address, size_t bytes) {
     for (uintptr_t at = address & ~(uintptr_t)7; at < address + bytes; at += 8)
-        get(at)->written = 0xff;
+        get(at, NULL)->written = 0xff;
 }
 
 void ambit__shadow_each_root(void (*visit)(uintptr_t value, void *argument), void *argument) {

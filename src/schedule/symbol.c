@@ -153,6 +153,11 @@ static const char *call_file(Dwarf_Die *unit, Dwarf_Die *die) {
     return dwarf_filesrc(files, (size_t)attribute_number(die, DW_AT_call_file), NULL, NULL);
 }
 
+static bool is_function(Dwarf_Die *die) {
+    int tag = dwarf_tag(die);
+    return tag == DW_TAG_inlined_subroutine || tag == DW_TAG_subprogram;
+}
+
 /* The function a die belongs to, by its inlined or own definition. */
 static const char *function_of(Dwarf_Die *die) {
     Dwarf_Attribute attribute;
@@ -163,13 +168,58 @@ static void copy_name(ambit__place *place, const char *name) {
     place->function = name ? strdup(name) : NULL;
 }
 
-static unsigned walk_scopes(Dwarf_Die *unit, Dwarf_Die *scopes, int count, ambit__place *places) {
+/* Whether an address is the function's own, and not of one that is inlined there. */
+static bool is_in(Dwarf_Die *unit, Dwarf_Addr address, Dwarf_Die *function) {
+    Dwarf_Die *scopes = NULL;
+    int count = dwarf_haspc(function, address) > 0 ? dwarf_getscopes(unit, address, &scopes) : 0;
+    int i = 0;
+    while (i < count && !is_function(&scopes[i])) i++;
+    bool is = i < count && dwarf_dieoffset(&scopes[i]) == dwarf_dieoffset(function);
+    free(scopes);
+    return is;
+}
+
+static void take_line(Dwarf_Line *line, ambit__place *place) {
+    place->file = own_path(dwarf_linesrc(line, NULL, NULL));
+    (void)dwarf_lineno(line, &place->line);
+    (void)dwarf_linecol(line, &place->column);
+}
+
+/* clang says line 0 where it has merged what stood at several lines. Then the nearest line of the function is
+ * told, for want of one the function's first. */
+static void nearest_line(Dwarf_Die *unit, Dwarf_Addr address, Dwarf_Die *function,
+                         ambit__place *place) {
+    Dwarf_Lines *lines;
+    Dwarf_Line *nearest = NULL;
+    Dwarf_Addr at, distance = UINT64_MAX;
+    size_t count;
+    int number;
+    if (dwarf_getsrclines(unit, &lines, &count)) count = 0;
+    for (size_t i = 0; i < count; i++) {
+        Dwarf_Line *line = dwarf_onesrcline(lines, i);
+        if (dwarf_lineaddr(line, &at) || dwarf_lineno(line, &number) || !number) continue;
+        Dwarf_Addr away = at > address ? at - address : address - at;
+        if (away >= distance || !is_in(unit, at, function)) continue;
+        nearest = line;
+        distance = away;
+    }
+    if (nearest) {
+        take_line(nearest, place);
+        return;
+    }
+    if (dwarf_decl_line(function, &place->line)) return;
+    place->file = own_path(dwarf_decl_file(function));
+    (void)dwarf_decl_column(function, &place->column);
+}
+
+static unsigned walk_scopes(Dwarf_Die *unit, Dwarf_Addr address, Dwarf_Die *scopes, int count,
+                            ambit__place *places) {
     unsigned found = 0;
     for (int i = 0; i < count && found < PLACES_MOST - 1; i++) {
-        int tag = dwarf_tag(&scopes[i]);
-        if (tag != DW_TAG_inlined_subroutine && tag != DW_TAG_subprogram) continue;
+        if (!is_function(&scopes[i])) continue;
         copy_name(&places[found], function_of(&scopes[i]));
-        if (tag == DW_TAG_subprogram) return found + 1;
+        if (places[found].line == 0) nearest_line(unit, address, &scopes[i], &places[found]);
+        if (dwarf_tag(&scopes[i]) == DW_TAG_subprogram) return found + 1;
         found++;
         places[found] = (ambit__place){.file = own_path(call_file(unit, &scopes[i])),
                                        .line = attribute_number(&scopes[i], DW_AT_call_line),
@@ -185,18 +235,10 @@ static unsigned walk(Dwarf_Die *unit, Dwarf_Addr address, ambit__place *places) 
      * only its first is of use, the second call tells the rest. */
     if (dwarf_getscopes(unit, address, &inner) <= 0) return 0;
     int count = dwarf_getscopes_die(&inner[0], &scopes);
-    unsigned found = count > 0 ? walk_scopes(unit, scopes, count, places) : 0;
+    unsigned found = count > 0 ? walk_scopes(unit, address, scopes, count, places) : 0;
     free(inner);
     free(scopes);
     return found;
-}
-
-static void line_of(Dwarf_Die *unit, Dwarf_Addr address, ambit__place *place) {
-    Dwarf_Line *line = dwarf_getsrc_die(unit, address);
-    if (!line) return;
-    place->file = own_path(dwarf_linesrc(line, NULL, NULL));
-    (void)dwarf_lineno(line, &place->line);
-    (void)dwarf_linecol(line, &place->column);
 }
 
 static unsigned resolve(const void *site, ambit__place *places) {
@@ -209,10 +251,13 @@ static unsigned resolve(const void *site, ambit__place *places) {
     Dwarf_Die *unit = unit_of(module, address, &bias);
     unsigned count = 0;
     if (unit) {
-        line_of(unit, address - bias, &places[0]);
+        Dwarf_Line *line = dwarf_getsrc_die(unit, address - bias);
+        if (line) take_line(line, &places[0]);
         count = walk(unit, address - bias, places);
     }
     if (!count) count = 1;
+    for (unsigned i = 0; i < count; i++)
+        if (places[i].line == 0) places[i].file = NULL;
     ambit__place *outermost = &places[count - 1];
     if (!outermost->function || strcmp(outermost->function, "?") == 0)
         copy_name(outermost, dwfl_module_addrname(module, address));

@@ -3,9 +3,10 @@
 
 #include "schedule/inside.h"
 
-static unsigned handles; /* given out in this schedule: the same ones in each */
-/* Given out by `before`. What is known of those threads is kept, so their handles do not come again. */
-static unsigned kept_handles;
+/* Of pthread_t's: the scenario's thread is the first, whose memory is that of `before`'s too. */
+#define FIRST_HANDLE 1
+static unsigned handles;                     /* given out in this schedule: the same ones in each */
+static unsigned kept_handles = FIRST_HANDLE; /* given out by `before`, and not again */
 
 void ambit__threads_reset(void) {
     memset(ambit__threads, 0, sizeof ambit__threads);
@@ -14,8 +15,7 @@ void ambit__threads_reset(void) {
 }
 
 void ambit__threads_keep(void) { kept_handles = handles; }
-
-void ambit__threads_forget(void) { kept_handles = 0; }
+void ambit__threads_forget(void) { kept_handles = FIRST_HANDLE; }
 
 /* The thread-local memory of the one that was there before is put back. */
 static ambit__schedule_thread *use_again(unsigned place) {
@@ -48,11 +48,11 @@ static void entry(void) {
     ambit__exit(NULL);
 }
 
-static void set_up(ambit__schedule_thread *thread, void *(*start)(void *), ambit_schedule_fn *run,
-                   void *argument, const void *site) {
+static void set_up(ambit__schedule_thread *thread, unsigned handle, void *(*start)(void *),
+                   ambit_schedule_fn *run, void *argument, const void *site) {
     thread->state = AMBIT__THREAD_LIVE;
     thread->index = (uint8_t)(thread - ambit__threads);
-    thread->handle = ++handles * 0x1000ul;
+    thread->handle = handle * 0x1000ul;
     thread->start = start;
     thread->run = run;
     thread->argument = argument;
@@ -68,7 +68,7 @@ static void set_up(ambit__schedule_thread *thread, void *(*start)(void *), ambit
 
 ambit__schedule_thread *ambit__spawn_first(ambit_schedule_fn *scenario, void *argument) {
     ambit__schedule_thread *thread = &ambit__threads[ambit__thread_count++];
-    set_up(thread, NULL, scenario, argument, NULL);
+    set_up(thread, FIRST_HANDLE, NULL, scenario, argument, NULL);
     return thread;
 }
 
@@ -84,7 +84,7 @@ ambit__schedule_thread *ambit__spawn(void *(*start)(void *), ambit_schedule_fn *
                     AMBIT__THREADS);
     uint32_t epoch = thread->ended_epoch;
     memset(thread, 0, sizeof *thread);
-    set_up(thread, start, run, argument, site);
+    set_up(thread, ++handles, start, run, argument, site);
     thread->happens = parent->happens;
     thread->view = parent->view;
     thread->happens.at[thread->index] = epoch;
@@ -110,8 +110,10 @@ static bool has_ended(void *thread) {
     return ((const ambit__schedule_thread *)thread)->state == AMBIT__THREAD_ENDED;
 }
 
-bool ambit__join(ambit__schedule_thread *thread, int64_t deadline_ns, const void *site) {
+bool ambit__join(ambit__schedule_thread *thread, int64_t deadline_ns, const char *name,
+                 const void *site) {
     ambit__operation operation = {.kind = AMBIT__OP_JOIN,
+                                  .name = name,
                                   .site = site,
                                   .address = thread,
                                   .writes = true,

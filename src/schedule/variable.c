@@ -9,6 +9,7 @@
 #include <link.h>
 #include <stdlib.h>
 
+#include "schedule/heap.h"
 #include "schedule/report.h"
 
 /* Variables that the debug information tells of: where, or how far into the thread-local memory. */
@@ -276,13 +277,17 @@ static bool name_of_thread(uintptr_t address, size_t size, char *text, size_t by
     return false;
 }
 
+/* The block that has the address, or else the one before it: nothing else is near. */
+static const ambit__block *block_at(uintptr_t address) {
+    return ambit__arena_owns(address) ? ambit__arena_block(address) : NULL;
+}
+
 bool ambit__address_name(uintptr_t address, size_t size, char *text, size_t bytes) {
-    unsigned number;
-    size_t offset, whole;
-    const void *site;
     if (address < 4096) return false;
-    if (ambit__arena_name(address, &number, &offset, &whole, &site)) {
-        (void)snprintf(text, bytes, "heap %u", number);
+    const ambit__block *block = block_at(address);
+    if (block) {
+        size_t offset = address - block->address;
+        (void)snprintf(text, bytes, "heap %u", ambit__arena_number(block));
         if (offset) add(text, bytes, " + %zu", NULL, offset);
         return true;
     }
@@ -290,14 +295,16 @@ bool ambit__address_name(uintptr_t address, size_t size, char *text, size_t byte
 }
 
 char *ambit__address_text(uintptr_t address, size_t size, char *text, size_t bytes) {
-    unsigned number;
-    size_t offset, whole;
-    const void *site;
-    if (ambit__arena_name(address, &number, &offset, &whole, &site)) {
-        char from[256];
-        (void)snprintf(text, bytes, "heap block %u (%zu bytes from %s)", number, whole,
-                       ambit__site_text(site, from, sizeof from));
-        if (offset) add(text, bytes, " + %zu", NULL, offset);
+    const ambit__block *block = block_at(address);
+    if (block) {
+        char from[256], behind[64] = "";
+        size_t offset = address - block->address;
+        if (offset >= block->bytes && offset)
+            (void)snprintf(behind, sizeof behind, "%zu behind the end of ", offset - block->bytes);
+        (void)snprintf(text, bytes, "%sheap block %u (%zu bytes from %s)", behind,
+                       ambit__arena_number(block), block->bytes,
+                       ambit__site_text(block->site, from, sizeof from));
+        if (offset && !behind[0]) add(text, bytes, " + %zu", NULL, offset);
     } else if (!ambit__address_name(address, size, text, bytes))
         (void)snprintf(text, bytes, "0x%lx", (unsigned long)address);
     return text;

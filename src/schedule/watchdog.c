@@ -183,7 +183,7 @@ static void *watch(void *given) {
         char text[512];
         describe(text, sizeof text, still);
         ambit__report_stuck(text);
-        _exit(2);
+        _exit(1);
     }
     return NULL;
 }

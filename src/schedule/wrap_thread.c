@@ -71,7 +71,8 @@ int ambit__thread_join(unsigned long handle, void **returned, int64_t deadline_n
                     "%s: the thread is itself about to join this one (the other place)", call.name);
     ambit__object *record = record_of(handle);
     record->state[JOINS] = (uintptr_t)call.site;
-    bool ended = ambit__join(thread, deadline_ns, call.site);
+    bool timed = deadline_ns != AMBIT__FOREVER;
+    bool ended = ambit__join(thread, deadline_ns, timed ? call.name : NULL, call.site);
     record->state[JOINS] = 0;
     if (!ended) return ETIMEDOUT;
     record->state[JOINED] = (uintptr_t)call.site;

@@ -6,7 +6,8 @@
 #include "base/fault.h"
 #include "ctxs.h"
 
-AMBIT_SCHEDULE_COVERS("ctx/arm.c ctx/open.c ctx/cancel.c:first_ended")
+AMBIT_SCHEDULE_COVERS("ctx/arm.c ctx/open.c ctx/cancel.c:first_ended "
+                      "ctx/shard.h:ambit__list_push")
 
 /* The owner closes by a pointer of its own: close writes to it. */
 static ambit_ctx *ctx, *child, *grandchild, *elsewhere;
@@ -161,6 +162,21 @@ AMBIT_SCHEDULE_TEST_WITH(what_has_ended_has_no_timer, .before = muster) {
     end(child);
     end(ctx);
     ambit_timer_stop();
+}
+
+/* It is taken out of a list that another thread waits in. */
+static void undo_middle(void) { ambit__ctx_disarm_if_ended(child); }
+AMBIT_SCHEDULE_TEST_WITH(taken_out_beside_one_who_waits, .before = muster) {
+    bool fresh;
+    open_three();
+    end(child);
+    ambit_schedule_assert(!ambit__ctx_arm_unchecked(child, &fresh) && fresh);
+    ambit_schedule_thread other = start(1, undo_middle);
+    register_and_take_back(ctx, 2);
+    ambit_schedule_join(other);
+    check_disarmed(child);
+    end(grandchild);
+    end(ctx);
 }
 
 /* A child takes itself out of the list that is being told to: it is taken out once. */

@@ -1,4 +1,5 @@
 /* What a failure looks like: the text of a dead lock to the letter, of the others what matters. */
+#define _GNU_SOURCE
 #include "capture.h"
 
 #include <ambit/schedule.h>
@@ -159,6 +160,88 @@ static void a_leak_names_who_allocated(void **state) {
     check_says("in loses()\n");
 }
 
+static char *volatile letters;
+static void overruns(void *argument) {
+    (void)argument;
+    letters = malloc(16);
+    letters[18] = 1;
+}
+static void what_is_behind_a_block_is_told_by_it(void **state) {
+    (void)state;
+    assert_int_equal(run(overruns, "overrun", AMBIT_SCHEDULE_MIXED), 1);
+    check_says("overrun: out of bounds");
+    check_says("on 2 behind the end of heap block 1 (16 bytes from ");
+}
+
+/* An address that could be one, with nothing there. */
+static int seen;
+static volatile int *volatile nothing = (volatile int *)0x20000;
+static void looks_at_nothing(void *argument) {
+    (void)argument;
+    seen = *nothing;
+}
+static void a_crash_is_where_the_program_did_it(void **state) {
+    (void)state;
+    assert_int_equal(run(looks_at_nothing, "nothing", AMBIT_SCHEDULE_MIXED), 1);
+    check_says("crashed: SIGSEGV at address 0x20000\n    thread 0 here:\n        ");
+    check_says("in looks_at_nothing()\n");
+    check_says_not("shadow.c");
+}
+
+/* ---- Who waits ------------------------------------------------------------------------------- */
+
+static pthread_mutex_t left = PTHREAD_MUTEX_INITIALIZER;
+static void leaves_it_locked(void *argument) {
+    (void)argument;
+    pthread_setname_np(pthread_self(), "leaver");
+    pthread_mutex_lock(&left);
+}
+static void waits_for_the_dead(void *argument) {
+    (void)argument;
+    pthread_setname_np(pthread_self(), "waiter");
+    ambit_schedule_thread one = ambit_schedule_spawn(leaves_it_locked, NULL);
+    pthread_mutex_lock(&left);
+    pthread_mutex_unlock(&left);
+    ambit_schedule_join(one);
+}
+static void who_has_ended_with_a_lock_is_told(void **state) {
+    (void)state;
+    assert_int_equal(run(waits_for_the_dead, "left", AMBIT_SCHEDULE_MIXED), 1);
+    check_says("thread 0 (waiter) waits for mutex left, held by thread 1 (leaver) since ");
+    check_says("in leaves_it_locked(), which has ended:\n");
+}
+
+static void *idles(void *argument) {
+    ambit_schedule_yield();
+    return argument;
+}
+static void waits_a_little(void *argument) {
+    pthread_t one;
+    struct timespec soon = {.tv_sec = 1};
+    pthread_create(&one, NULL, idles, NULL);
+    pthread_timedjoin_np(one, NULL, &soon);
+    (void)argument;
+    ambit_schedule_assert(!"the end");
+}
+static void a_timed_join_has_its_name(void **state) {
+    (void)state;
+    assert_int_equal(run(waits_a_little, "timed", AMBIT_SCHEDULE_MIXED), 1);
+    check_says("timedjoin_np thread 1");
+}
+
+static void joins_twice(void *argument) {
+    (void)argument;
+    ambit_schedule_thread one = ambit_schedule_spawn(give_back, NULL);
+    ambit_schedule_join(one);
+    ambit_schedule_join(one);
+}
+static void a_second_join_names_the_first(void **state) {
+    (void)state;
+    assert_int_equal(run(joins_twice, "twice", AMBIT_SCHEDULE_MIXED), 1);
+    check_says("ambit_schedule_join: the thread has been joined already (the other place)");
+    check_says("    and here:\n");
+}
+
 /* ---- Atomics, notes, thread-locals ----------------------------------------------------------- */
 
 static _Thread_local atomic_int own[3];
@@ -236,6 +319,11 @@ int main(void) {
         cmocka_unit_test(a_race_names_the_memory_and_both_lines),
         cmocka_unit_test(a_use_after_free_names_the_block_and_who_freed_it),
         cmocka_unit_test(a_leak_names_who_allocated),
+        cmocka_unit_test(what_is_behind_a_block_is_told_by_it),
+        cmocka_unit_test(a_crash_is_where_the_program_did_it),
+        cmocka_unit_test(who_has_ended_with_a_lock_is_told),
+        cmocka_unit_test(a_timed_join_has_its_name),
+        cmocka_unit_test(a_second_join_names_the_first),
         cmocka_unit_test(values_that_are_addresses_are_shown_by_name),
         cmocka_unit_test(the_table_is_of_the_shortest_way),
         cmocka_unit_test(no_line_is_wider_than_100_columns),

@@ -262,53 +262,69 @@ static ambit_schedule_fn *const hanging[] = {blocks_for_real, loops_alone,
                                              sleeps_in_a_loop_that_ends};
 enum { BLOCKS, LOOPS, SLEEPS };
 
-/* This program again, with one of these and standard input that never comes; what it said is put into
- * `text`. */
-static int status_of(int which, const char *host, char *text, size_t size) {
-    int said[2], never[2], status;
+/* This program again, with one of these and standard input that never comes. All of them are started before
+ * one is waited for, as the watchdog's patience is real time. */
+typedef struct copy {
+    pid_t child;
+    int said, never; /* the reading end, the writing end */
+} copy;
+static copy start(int which, const char *host) {
+    int said[2], never[2];
     char number[2] = {(char)('0' + which), '\0'};
     assert_int_equal(pipe(said), 0);
     assert_int_equal(pipe(never), 0);
     fflush(NULL);
+    for (unsigned i = 0; i < 2; i++) {
+        (void)fcntl(said[i], F_SETFD, FD_CLOEXEC);
+        (void)fcntl(never[i], F_SETFD, FD_CLOEXEC);
+    }
     pid_t child = fork();
     if (child == 0) {
         dup2(never[0], 0);
         dup2(said[1], 2);
-        close(said[1]);
         setenv("AMBIT_SCHEDULE_PATIENCE", "1", 1);
         setenv("AMBIT_SCHEDULE_HOST", host, 1);
         execl("/proc/self/exe", "test_unsupported", number, NULL);
         _exit(127);
     }
     close(said[1]);
-    size_t all = 0;
-    for (ssize_t got; (got = read(said[0], text + all, size - 1 - all)) > 0;) all += (size_t)got;
-    text[all] = '\0';
-    assert_int_equal(waitpid(child, &status, 0), child);
-    close(said[0]);
     close(never[0]);
-    close(never[1]);
-    assert_true(WIFEXITED(status));
-    return WEXITSTATUS(status);
+    return (copy){child, said[0], never[1]};
 }
 
-static void expect_stuck(int which, const char *host, const char *words) {
+/* It ends with this status, having said that, or nothing if there are no words. */
+static void expect_end(copy of, int expected, const char *words) {
     char text[8192];
-    int status = status_of(which, host, text, sizeof text);
-    if (status != 2 || !strstr(text, words)) print_error("%d: %s\n", status, text);
-    assert_int_equal(status, 2);
+    int status;
+    size_t all = 0;
+    for (ssize_t got; (got = read(of.said, text + all, sizeof text - 1 - all)) > 0;)
+        all += (size_t)got;
+    text[all] = '\0';
+    assert_int_equal(waitpid(of.child, &status, 0), of.child);
+    close(of.said);
+    close(of.never);
+    assert_true(WIFEXITED(status));
+    status = WEXITSTATUS(status);
+    if (status != expected || !strstr(text, words)) print_error("%d: %s\n", status, text);
+    assert_int_equal(status, expected);
     assert_non_null(strstr(text, words));
+    if (!words[0]) assert_string_equal(text, "");
 }
+
 static void what_hangs_is_told(void **state) {
     (void)state;
     /* Where the runner borrows the threads' stacks, and where each thread runs by itself. */
     static const char *const hosts[] = {"", "kernel"};
+    copy blocked[2], looping[2], sleeping[2];
     for (unsigned i = 0; i < 2; i++) {
-        char text[8192];
-        expect_stuck(BLOCKS, hosts[i], "system call read (0), first argument 0x0");
-        expect_stuck(LOOPS, hosts[i], "runs for ever");
-        assert_int_equal(status_of(SLEEPS, hosts[i], text, sizeof text), 0);
-        assert_string_equal(text, "");
+        blocked[i] = start(BLOCKS, hosts[i]);
+        looping[i] = start(LOOPS, hosts[i]);
+        sleeping[i] = start(SLEEPS, hosts[i]);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        expect_end(blocked[i], 1, "system call read (0), first argument 0x0");
+        expect_end(looping[i], 1, "runs for ever");
+        expect_end(sleeping[i], 0, "");
     }
 }
 

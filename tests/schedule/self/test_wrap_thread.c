@@ -114,6 +114,31 @@ static void joins_twice(void *unused) {
     pthread_join(thread, NULL);
 }
 
+static pthread_t earlier, first;
+static void joins_before(void *unused) {
+    (void)unused;
+    first = pthread_self();
+    earlier = start(returns_it, NULL);
+    finish(earlier);
+}
+static void joins_another(void *unused) {
+    (void)unused;
+    check(pthread_equal(first, pthread_self()));
+    pthread_t thread = start(returns_it, NULL);
+    check(!pthread_equal(thread, earlier));
+    finish(thread);
+}
+static void joins_the_earlier_one(void *unused) {
+    (void)unused;
+    pthread_join(earlier, NULL);
+}
+static void threads_are_others_than_those_of_before(void **state) {
+    (void)state;
+    assert_clean(joins_another, .before = joins_before);
+    play(joins_the_earlier_one, (ambit_schedule_options){.before = joins_before});
+    found_as("earlier", AMBIT_SCHEDULE_MISUSE, (const char *[]){"has been joined already", NULL});
+}
+
 static void joins_itself(void *unused) {
     (void)unused;
     pthread_join(pthread_self(), NULL);
@@ -475,6 +500,7 @@ int main(void) {
         cmocka_unit_test(a_handle_is_what_the_thread_itself_is_told),
         cmocka_unit_test(a_thread_may_run_before_its_handle_is_there),
         cmocka_unit_test(joins_that_are_wrong_are_found),
+        cmocka_unit_test(threads_are_others_than_those_of_before),
         cmocka_unit_test(threads_that_join_each_other_are_found),
         cmocka_unit_test(joins_with_a_time_end_in_time),
         cmocka_unit_test(the_scenario_may_exit_before_its_threads),

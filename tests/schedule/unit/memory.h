@@ -22,7 +22,6 @@
 #define ambit__arena_find_leak memory_arena_find_leak
 #define ambit__arena_free memory_arena_free
 #define ambit__arena_keep memory_arena_keep
-#define ambit__arena_name memory_arena_name
 #define ambit__arena_number memory_arena_number
 #define ambit__arena_owns memory_arena_owns
 #define ambit__arena_pattern memory_arena_pattern
@@ -41,6 +40,7 @@
 #define ambit__mapping_owns memory_mapping_owns
 #define ambit__mappings_keep memory_mappings_keep
 #define ambit__mappings_reset memory_mappings_reset
+#define ambit__reading_for memory_reading_for
 #define ambit__recording memory_recording
 #define ambit__reserve memory_reserve
 #define ambit__schedule_number memory_schedule_number
@@ -80,6 +80,7 @@ ambit__schedule_thread ambit__threads[AMBIT__THREADS];
 unsigned ambit__thread_count;
 uint32_t ambit__schedule_number;
 bool ambit__recording;
+const void *volatile ambit__reading_for;
 ambit__finding ambit__found;
 
 static uintptr_t test_stack_low, test_stack_high; /* of thread 7 */

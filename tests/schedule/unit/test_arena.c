@@ -34,21 +34,18 @@ static void zeroed_memory_is_zero_and_may_be_read(void **state) {
     reads(zeroed, 1000, 2);
 }
 
-static void blocks_have_names(void **state) {
+static void blocks_have_numbers(void **state) {
     (void)state;
-    unsigned number;
-    size_t offset, bytes;
-    const void *site;
-    (void)allocate(5, 1);
-    char *second = allocate(64, 2);
-    assert_true(ambit__arena_name((uintptr_t)second + 16, &number, &offset, &bytes, &site));
-    assert_int_equal(number, 2);
-    assert_int_equal(offset, 16);
-    assert_int_equal(bytes, 64);
-    assert_ptr_equal(site, SITE(2));
-    assert_false(ambit__arena_name((uintptr_t)second + 64, &number, &offset, &bytes, &site));
-    assert_false(ambit__arena_name((uintptr_t)second - 1, &number, &offset, &bytes, &site));
-    assert_false(ambit__arena_name((uintptr_t)&number, &number, &offset, &bytes, &site));
+    char *first = allocate(5, 1), *second = allocate(64, 2);
+    const ambit__block *block = ambit__arena_block((uintptr_t)second + 16);
+    assert_int_equal(ambit__arena_number(block), 2);
+    assert_int_equal(block->address, (uintptr_t)second);
+    assert_int_equal(block->bytes, 64);
+    assert_ptr_equal(block->site, SITE(2));
+    assert_ptr_equal(ambit__arena_block((uintptr_t)second + 64), block);
+    assert_int_equal(ambit__arena_number(ambit__arena_block((uintptr_t)second - 1)), 1);
+    assert_null(ambit__arena_block((uintptr_t)first - 1));
+    assert_false(ambit__arena_owns((uintptr_t)&block));
 }
 
 static void too_much_is_told_by_its_number(void **state) {
@@ -450,7 +447,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(blocks_are_apart_and_aligned),
         TEST(zeroed_memory_is_zero_and_may_be_read),
-        TEST(blocks_have_names),
+        TEST(blocks_have_numbers),
         TEST(too_much_is_told_by_its_number),
         TEST(red_zones_are_out_of_bounds),
         TEST(a_range_over_the_end_is_out_of_bounds),

@@ -27,7 +27,15 @@ INLINED const void *between(void) {
 ALONE static const void *outermost(void) {
     return between();
 }
-#line 31 "test_symbol.c"
+#line 120 "planted/deep.c"
+ALONE static const void *without_a_line(void) {
+    const void *address;
+#line 0 "planted/deep.c"
+    HERE(address);
+#line 123 "planted/deep.c"
+    return address;
+}
+#line 39 "test_symbol.c"
 /* clang-format on */
 
 struct node {
@@ -78,6 +86,15 @@ static void an_inlined_place_is_told_with_all_its_callers(void **state) {
     check_place(&places[0], "innermost", 102);
     check_place(&places[1], "between", 106);
     check_place(&places[2], "outermost", 109);
+}
+
+static void a_place_without_a_line_has_the_nearest(void **state) {
+    (void)state;
+    const ambit__place *places;
+    assert_int_equal(ambit__places(without_a_line(), &places), 1);
+    assert_string_equal(places->function, "without_a_line");
+    assert_non_null(places->file);
+    assert_true(places->line >= 120 && places->line <= 124);
 }
 
 static void a_place_is_looked_up_once(void **state) {
@@ -175,6 +192,7 @@ static void what_has_no_name_is_a_number(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_inlined_place_is_told_with_all_its_callers),
+        cmocka_unit_test(a_place_without_a_line_has_the_nearest),
         cmocka_unit_test(a_place_is_looked_up_once),
         cmocka_unit_test(a_site_is_told_by_file_and_line),
         cmocka_unit_test(a_site_that_is_none_is_told_as_an_address),
