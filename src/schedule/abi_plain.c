@@ -33,8 +33,29 @@ tell(const void *address, size_t bytes, bool writes, const void *site) {
     ambit__tell(&row);
 }
 
+/* A loop over plain memory takes no steps, and whoever could end it would never come: that it waits in this way
+ * is a race mostly, and seen as one as soon as the other has come. So many accesses without a step, which is
+ * more than work is between two of them, make one. It spins if all it did was to look. */
+#define PLAIN_MOST 20000
+uint32_t ambit__plain_count;
+static bool plain_wrote;
+
+static void __attribute__((cold)) step_in_between(const void *site) {
+    ambit__operation operation = {.kind = AMBIT__OP_YIELD, .name = "goes on", .site = site};
+    if (!plain_wrote) ambit__spin();
+    plain_wrote = false;
+    ambit__step(&operation);
+}
+
+static inline void count(bool writes, const void *site) {
+    if (++ambit__plain_count == 1) plain_wrote = false;
+    plain_wrote |= writes;
+    if (__builtin_expect(ambit__plain_count > PLAIN_MOST, 0)) step_in_between(site);
+}
+
 static inline void plain(const void *address, size_t bytes, bool writes, const void *site) {
     if (!ambit__self) return;
+    count(writes, site);
     if (__builtin_expect(ambit__ignoring[ambit__self->index].schedule == ambit__schedule_number,
                          0) &&
         ambit__ignores()) {
