@@ -35,16 +35,26 @@ tell(const void *address, size_t bytes, bool writes, const void *site) {
 
 /* A loop over plain memory takes no steps, and whoever could end it would never come: that it waits in this way
  * is a race mostly, and seen as one as soon as the other has come. So many accesses without a step, which is
- * more than work is between two of them, make one. It spins if all it did was to look. */
+ * more than work is between two of them, make one. It spins if all it did was to look, or if nobody came
+ * at such steps before. Who comes then is not there; the rest is for the watchdog. */
 #define PLAIN_MOST 20000
+#define PATIENT_ROUNDS 8
+#define ROUNDS 64
 uint32_t ambit__plain_count;
 static bool plain_wrote;
+static unsigned rounds; /* such steps one after the other */
+static uint64_t round_end;
 
 static void __attribute__((cold)) step_in_between(const void *site) {
-    ambit__operation operation = {.kind = AMBIT__OP_YIELD, .name = "goes on", .site = site};
-    if (!plain_wrote) ambit__spin();
-    plain_wrote = false;
-    ambit__step(&operation);
+    rounds = round_end == ambit__step_total ? rounds + 1 : 0;
+    bool spins = !plain_wrote || rounds >= PATIENT_ROUNDS;
+    if (rounds < ROUNDS) {
+        ambit__operation operation = {.kind = AMBIT__OP_YIELD, .name = "goes on", .site = site};
+        if (spins) ambit__spin();
+        ambit__step(&operation);
+    }
+    ambit__plain_count = 0;
+    round_end = ambit__step_total;
 }
 
 static inline void count(bool writes, const void *site) {

@@ -108,21 +108,15 @@ static void plain_loops_let_others_run(void **state) {
     }
 }
 
-static void wait_for_nobody(void *argument) {
-    (void)argument;
-    while (!ready) {
-    }
-}
+enum { WORK = 3000000 };
 static void work_long(void *argument) {
     (void)argument;
-    for (int i = 0; i < 100000; i++) counted++;
-    ambit_schedule_assert(counted == 100000);
+    for (int i = 0; i < WORK; i++) counted++;
+    ambit_schedule_assert(counted == WORK);
 }
 static void work_is_no_loop(void **state) {
     (void)state;
-    expect_clean_with(work_long, (ambit_schedule_options){.schedules = 20});
-    expect_failure_with(wait_for_nobody, (ambit_schedule_options){.schedules = 1},
-                        AMBIT_SCHEDULE_LIVELOCK, "");
+    expect_clean_with(work_long, (ambit_schedule_options){.schedules = 5});
 }
 
 int main(void) {
