@@ -114,3 +114,57 @@ bool __wrap___atomic_compare_exchange(size_t bytes, void *at, void *expected, co
     leave();
     return same;
 }
+
+/* ---- 16 bytes by value: clang 19 calls them at times, in spite of -fsanitize=thread ------------ */
+
+typedef unsigned __int128 wide;
+
+wide __wrap___atomic_load_16(const void *at, int order);
+wide __wrap___atomic_load_16(const void *at, int order) {
+    wide result;
+    enter();
+    if (begin(at, sizeof result, AMBIT__OP_LOAD, &order, SITE))
+        ambit__spin_reads(content(at, sizeof result));
+    memcpy(&result, at, sizeof result);
+    leave();
+    return result;
+}
+
+void __wrap___atomic_store_16(void *at, wide value, int order);
+void __wrap___atomic_store_16(void *at, wide value, int order) {
+    enter();
+    ambit__object *object = begin(at, sizeof value, AMBIT__OP_STORE, &order, SITE);
+    change(at, &value, sizeof value, order, object);
+    leave();
+}
+
+wide __wrap___atomic_exchange_16(void *at, wide value, int order);
+wide __wrap___atomic_exchange_16(void *at, wide value, int order) {
+    wide old;
+    enter();
+    ambit__object *object = begin(at, sizeof value, AMBIT__OP_EXCHANGE, &order, SITE);
+    memcpy(&old, at, sizeof old);
+    change(at, &value, sizeof value, order, object);
+    leave();
+    return old;
+}
+
+bool __wrap___atomic_compare_exchange_16(void *at, void *expected, wide desired, int order,
+                                         int failure_order);
+bool __wrap___atomic_compare_exchange_16(void *at, void *expected, wide desired, int order,
+                                         int failure_order) {
+    (void)failure_order;
+    enter();
+    reads(expected, sizeof desired, SITE);
+    ambit__object *object = begin(at, sizeof desired, AMBIT__OP_COMPARE_EXCHANGE, &order, SITE);
+    bool same = memcmp(at, expected, sizeof desired) == 0;
+    if (same) {
+        change(at, &desired, sizeof desired, order, object);
+    } else {
+        if (object) ambit__spin_reads(content(at, sizeof desired));
+        writes(expected, sizeof desired, SITE);
+        memcpy(expected, at, sizeof desired);
+    }
+    leave();
+    return same;
+}
