@@ -211,6 +211,13 @@ void __tsan_func_exit(void) {
     if (self && self->call_count) self->call_count--;
 }
 
+/* -finstrument-functions: only that they are called matters; see AmbitSchedule.cmake. A program may have its own. */
+#define CALLED_BY_ALL VISIBLE __attribute__((weak))
+CALLED_BY_ALL void __cyg_profile_func_enter(void *function, void *site);
+void __cyg_profile_func_enter(void *function, void *site) { (void)function, (void)site; }
+CALLED_BY_ALL void __cyg_profile_func_exit(void *function, void *site);
+void __cyg_profile_func_exit(void *function, void *site) { (void)function, (void)site; }
+
 /* Each instrumented object calls it before main(). */
 bool ambit__instrumented;
 VISIBLE void __tsan_init(void);
