@@ -4,7 +4,7 @@ include(CMakePackageConfigHelpers)
 
 install(TARGETS ambit EXPORT ambitTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 if(NOT ambit_schedule)
-  set(ambit_no_header PATTERN schedule.h EXCLUDE)
+  set(ambit_no_header PATTERN "schedule*" EXCLUDE)
 endif()
 install(DIRECTORY include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} ${ambit_no_header})
 set(ambit_package ${CMAKE_INSTALL_LIBDIR}/cmake/ambit)

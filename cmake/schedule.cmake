@@ -60,6 +60,11 @@ target_include_directories(
   ambit_schedule
   PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:include>
   PRIVATE src ${URCU_INCLUDE_DIRS})
+# Found before liburcu's own headers, and includes those.
+target_include_directories(
+  ambit_schedule
+  INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include/ambit/schedule_liburcu>
+            $<INSTALL_INTERFACE:include/ambit/schedule_liburcu>)
 target_link_libraries(ambit_schedule PRIVATE $<BUILD_INTERFACE:ambit_warnings>)
 target_link_libraries(ambit_schedule PUBLIC $<BUILD_INTERFACE:PkgConfig::LIBDW> $<INSTALL_INTERFACE:dw>
                                             Threads::Threads ${CMAKE_DL_LIBS})

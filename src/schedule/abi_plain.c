@@ -36,8 +36,39 @@ tell(const void *address, size_t bytes, bool writes, const void *site) {
     ambit__tell(&row);
 }
 
+/* A loop over plain memory takes no steps, and whoever could end it would never come: that it waits in this way
+ * is a race mostly, and seen as one as soon as the other has come. So many accesses without a step, which is
+ * more than work is between two of them, make one. It spins if all it did was to look, or if nobody came
+ * at such steps before. Who comes then is not there; the rest is for the watchdog. */
+#define PLAIN_MOST 20000
+#define PATIENT_ROUNDS 8
+#define ROUNDS 64
+uint32_t ambit__plain_count;
+static bool plain_wrote;
+static unsigned rounds; /* such steps one after the other */
+static uint64_t round_end;
+
+static void __attribute__((cold)) step_in_between(const void *site) {
+    rounds = round_end == ambit__step_total ? rounds + 1 : 0;
+    bool spins = !plain_wrote || rounds >= PATIENT_ROUNDS;
+    if (rounds < ROUNDS) {
+        ambit__operation operation = {.kind = AMBIT__OP_YIELD, .name = "goes on", .site = site};
+        if (spins) ambit__spin();
+        ambit__step(&operation);
+    }
+    ambit__plain_count = 0;
+    round_end = ambit__step_total;
+}
+
+static inline void count(bool writes, const void *site) {
+    if (++ambit__plain_count == 1) plain_wrote = false;
+    plain_wrote |= writes;
+    if (__builtin_expect(ambit__plain_count > PLAIN_MOST, 0)) step_in_between(site);
+}
+
 static inline void plain(const void *address, size_t bytes, bool writes, const void *site) {
     if (!ambit__self) return;
+    count(writes, site);
     if (__builtin_expect(ambit__ignoring[ambit__self->index].schedule == ambit__schedule_number,
                          0) &&
         ambit__ignores()) {
@@ -182,6 +213,13 @@ void __tsan_func_exit(void) {
     ambit__schedule_thread *self = ambit__self;
     if (self && self->call_count) self->call_count--;
 }
+
+/* -finstrument-functions: only that they are called matters; see AmbitSchedule.cmake. A program may have its own. */
+#define CALLED_BY_ALL VISIBLE __attribute__((weak))
+CALLED_BY_ALL void __cyg_profile_func_enter(void *function, void *site);
+void __cyg_profile_func_enter(void *function, void *site) { (void)function, (void)site; }
+CALLED_BY_ALL void __cyg_profile_func_exit(void *function, void *site);
+void __cyg_profile_func_exit(void *function, void *site) { (void)function, (void)site; }
 
 /* Each instrumented object calls it before main(). */
 bool ambit__instrumented;

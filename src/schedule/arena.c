@@ -173,12 +173,12 @@ void ambit__arena_free(void *memory, const void *site) {
     if (block->kept && poison) ambit__shadow_save(address, block->bytes);
     block->freed = true;
     block->freed_site = site;
-    ambit__shadow_freed(address, block->bytes, site);
-    if (poison) fill(address, block->bytes, FREED);
-    if (block->kept)
+    if (block->kept) /* before that this free fails the schedule, as a race with others */
         kept_freed = true;
     else
         live--;
+    ambit__shadow_freed(address, block->bytes, site);
+    if (poison) fill(address, block->bytes, FREED);
 }
 
 /* ---- Schedules ------------------------------------------------------------------------------- */

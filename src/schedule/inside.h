@@ -186,6 +186,8 @@ extern unsigned ambit__thread_count; /* used so far in this schedule */
  * `ready` holds (or the deadline has come: `timed_out`). The caller then does it, with nobody between,
  * and fills in what the table shows. `operation` lives in the caller's frame. */
 void ambit__step(ambit__operation *operation);
+/* abi_plain.c: accesses to plain memory since the last step. */
+extern uint32_t ambit__plain_count;
 /* After the caller has filled in what the table shows: keeps it. Optional, and free unless recording. */
 void ambit__filled(const ambit__operation *operation);
 

@@ -3,9 +3,9 @@
  * counted, grace periods are over at once, and callbacks run where they are called.
  *
  * Only the functions can be seen. liburcu's headers put read sections inline when _LGPL_SOURCE is defined;
- * those are found out: see `inlined`. Its macros that publish pointers are volatile accesses and assembler
- * barriers to a compiler, no atomics: code under test publishes with C11's atomics. Its containers
- * (liburcu-cds) are not modelled. */
+ * those are found out: see `inlined`. Its macros for pointers and shared accesses are volatile accesses
+ * to a compiler, no atomics: include/ambit/schedule_liburcu/ has others. Its uatomic_...() are assembler: code
+ * under test uses C11's atomics. Its containers (liburcu-cds) are not modelled. */
 #define _GNU_SOURCE
 #define DEBUG_RCU /* else QSBR's read sections are empty functions in its header */
 #include <pthread.h>
@@ -292,7 +292,7 @@ bool ambit__model_was_inlined(void) {
 /* ---- Pointers -------------------------------------------------------------------------------- */
 
 /* The macros of <urcu/pointer.h>, as functions. What they do to memory they do atomically; but a reader's
- * rcu_dereference() reads the pointer plainly before it calls, which is told as a race. */
+ * rcu_dereference() reads the pointer plainly before it calls, unless it is that of schedule_liburcu/. */
 void *rcu_dereference_sym(void *pointer) { return pointer; }
 
 void *rcu_set_pointer_sym(void **place, void *value) {

@@ -258,6 +258,7 @@ static void take(ambit__operation *operation) {
     self->next = NULL;
     self->happens.at[self->index]++;
     ambit__step_total++;
+    ambit__plain_count = 0;
     steps++;
     mix((uint64_t)self->index << 8 | operation->kind);
     mix(ambit__ordinal(operation->address) << 1 | operation->timed_out);

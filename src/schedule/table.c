@@ -15,6 +15,10 @@
 #define APART_MOST 34 /* two threads' columns */
 #define PLAIN_SHOWN 3 /* accesses in a row by the same thread: the others are counted */
 #define JUMP_NS 1000  /* of the clock, less is from reading it */
+/* Of what runs for ever nobody reads all: a table of more than so many lines has its middle left out. */
+#define LINES_MOST 400
+#define LINES_FIRST 100
+#define LINES_LAST 200
 
 struct layout {
     unsigned threads, apart, place;
@@ -175,17 +179,16 @@ static void print_row(const struct layout *layout, size_t index, unsigned *step)
 }
 
 /* The first and the last of a run are shown: the last may be the one that failed. */
-static size_t print_run(const struct layout *layout, size_t index, size_t count, unsigned *step) {
+static void print_run(const struct layout *layout, size_t index, size_t count, unsigned *step) {
     char text[48];
     if (count <= PLAIN_SHOWN) {
         for (size_t i = 0; i < count; i++) print_row(layout, index + i, step);
-        return count;
+        return;
     }
     print_row(layout, index, step);
     (void)snprintf(text, sizeof text, "... %zu more reads and writes", count - 2);
     print_cell(layout, index + 1, layout->table->rows[index].thread, text, "", "");
     print_row(layout, index + count - 1, step);
-    return count;
 }
 
 /* Who waits at the end, and can wait for ever. */
@@ -201,24 +204,50 @@ static void print_waiting(const struct layout *layout) {
     }
 }
 
+/* How many rows from this one are told in one go: a run of plain accesses, else one. */
+static size_t rows_of_piece(const ambit__table *table, size_t index) {
+    size_t run = table->rows[index].thread < AMBIT__THREADS ? plain_run(table, index) : 0;
+    return run ? run : 1;
+}
+
+static void print_piece(const struct layout *layout, size_t index, size_t rows, unsigned *step) {
+    const ambit__operation *row = &layout->table->rows[index];
+    if (row->thread >= AMBIT__THREADS) return;
+    if (index && row->time_ns - row[-1].time_ns >= JUMP_NS)
+        print_jump(layout, row->time_ns - row[-1].time_ns);
+    if (rows > 1)
+        print_run(layout, index, rows, step);
+    else
+        print_row(layout, index, step);
+}
+
+/* Returns where it goes on. */
+static size_t leave_out(const struct layout *layout, size_t index, size_t pieces, unsigned *step) {
+    unsigned before = *step;
+    for (; pieces; pieces--) {
+        size_t rows = rows_of_piece(layout->table, index);
+        for (size_t i = index; i < index + rows; i++)
+            if (layout->table->rows[i].thread < AMBIT__THREADS && is_step(&layout->table->rows[i]))
+                ++*step;
+        index += rows;
+    }
+    (void)fprintf(layout->out, "%*s... %u steps are left out here\n", NUMBER, "", *step - before);
+    return index;
+}
+
 void ambit__table_print(FILE *out, const ambit__table *table) {
     struct layout layout = {.table = table, .out = out};
     unsigned step = 0;
+    size_t pieces = 0, piece = 0;
     measure(&layout);
     print_header(&layout);
-    for (size_t i = 0; i < table->count;) {
-        const ambit__operation *row = &table->rows[i];
-        if (row->thread >= AMBIT__THREADS) {
-            i++;
-            continue;
-        }
-        if (i && row->time_ns - table->rows[i - 1].time_ns >= JUMP_NS)
-            print_jump(&layout, row->time_ns - table->rows[i - 1].time_ns);
-        size_t run = plain_run(table, i);
-        if (run > 1)
-            i += print_run(&layout, i, run, &step);
-        else
-            print_row(&layout, i++, &step);
+    for (size_t i = 0; i < table->count; i += rows_of_piece(table, i)) pieces++;
+    for (size_t i = 0; i < table->count; piece++) {
+        if (piece == LINES_FIRST && pieces > LINES_MOST)
+            i = leave_out(&layout, i, pieces - LINES_FIRST - LINES_LAST, &step);
+        size_t rows = rows_of_piece(table, i);
+        print_piece(&layout, i, rows, &step);
+        i += rows;
     }
     if (table->waiting) print_waiting(&layout);
 }

@@ -4,6 +4,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "outcome.h"
 
@@ -49,6 +50,42 @@ static void all_is_put_back(void **state) {
     assert_int_equal(local, 4);
     assert_string_equal(letters, "as it was");
     assert_null(shared);
+}
+
+/* The free itself is what fails: the block is there again all the same when the schedule is played once more. */
+static int *kept;
+static void make_kept(void *argument) {
+    (void)argument;
+    kept = malloc(sizeof *kept);
+    *kept = 6;
+}
+static void free_kept(void *argument) {
+    (void)argument;
+    free(kept);
+}
+static void use_while_it_is_freed(void *argument) {
+    (void)argument;
+    ambit_schedule_thread other = ambit_schedule_spawn(free_kept, NULL);
+    ambit_schedule_assert(*kept == 6);
+    ambit_schedule_join(other);
+}
+static void what_a_failing_free_freed_is_put_back(void **state) {
+    (void)state;
+    static char text[20000];
+    FILE *said = tmpfile();
+    int errors = dup(2);
+    assert_non_null(said);
+    assert_int_equal(dup2(fileno(said), 2), 2);
+    int status =
+        ambit_schedule_run(use_while_it_is_freed, &(ambit_schedule_options){.before = make_kept});
+    assert_int_equal(dup2(errors, 2), 2);
+    assert_int_equal(close(errors), 0);
+    rewind(said);
+    text[fread(text, 1, sizeof text - 1, said)] = '\0';
+    assert_int_equal(fclose(said), 0);
+    assert_int_equal(status, 1);
+    assert_non_null(strstr(text, "start free_kept"));
+    assert_null(strstr(text, "another way"));
 }
 
 static void change_own_local(void *argument) {
@@ -382,6 +419,7 @@ static void strings_are_as_ever(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_a_failing_free_freed_is_put_back),
         cmocka_unit_test(all_is_put_back),
         cmocka_unit_test(locals_of_threads_are_put_back),
         cmocka_unit_test(what_before_leaves_is_there_each_time),

@@ -192,6 +192,27 @@ static void who_waits_at_the_end_is_told(void **state) {
 ">      |                                 waits: lock stack_of_nodes.lock\n");
 }
 
+/* What has run for ever is not printed for ever. The numbers of the steps go on behind what is left out. */
+static void the_middle_of_a_long_table_is_left_out(void **state) {
+    (void)state;
+    enum { ROWS = 5000, SPARED = 400 };
+    static ambit__operation rows[ROWS];
+    for (size_t i = 0; i < ROWS; i++)
+        rows[i] = (ambit__operation){.kind = i % 10 ? AMBIT__OP_YIELD : AMBIT__OP_READ_PLAIN,
+                                     .address = i % 10 ? NULL : &flag, .size = 4};
+    char *text = print(&(ambit__table){rows, ROWS, ROWS - 1, NULL});
+    size_t lines = 0;
+    for (const char *c = text; *c; c++) lines += *c == '\n';
+    assert_int_equal(lines, 1 + 100 + 1 + 200);
+    assert_non_null(strstr(text, "\n   90  yield\n"));
+    assert_non_null(strstr(text, "\n       ... 4230 steps are left out here\n       read flag = 0\n 4321  yield\n"));
+    assert_non_null(strstr(text, "\n>4500  yield\n"));
+    free(text);
+    text = print(&(ambit__table){rows, SPARED, NONE, NULL});
+    assert_null(strstr(text, "left out"));
+    free(text);
+}
+
 static void values_are_written_as_people_do(void **state) {
     (void)state;
     char text[128];
@@ -220,6 +241,7 @@ int main(void) {
         cmocka_unit_test(plain_accesses_in_a_row_are_counted),
         cmocka_unit_test(time_that_jumps_is_told),
         cmocka_unit_test(who_waits_at_the_end_is_told),
+        cmocka_unit_test(the_middle_of_a_long_table_is_left_out),
         cmocka_unit_test(values_are_written_as_people_do),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
