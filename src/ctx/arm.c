@@ -89,10 +89,11 @@ static ambit_status arm_one(ambit_ctx *ctx) {
  * be firing: on_cancel does not block. Who frees the context disarms it once more, and waits. */
 void ambit__ctx_disarm_if_ended(ambit_ctx *ctx) {
     ambit__spin_lock(&ctx->waiting.lock);
-    bool over = ctx->claimed || ambit__load_relaxed(&ctx->destroying) ||
-                ambit__load_relaxed(&ambit__ctx_entry(ctx)->marks) & AMBIT__MARK_CLOSED;
+    bool claimed = ctx->claimed;
+    bool destroying = ambit__load_relaxed(&ctx->destroying);
+    uint32_t marks = ambit__load_relaxed(&ambit__ctx_entry(ctx)->marks);
     ambit__spin_unlock(&ctx->waiting.lock);
-    if (!over) return;
+    if (!claimed && !destroying && !(marks & AMBIT__MARK_CLOSED)) return;
     unlink_from(ambit__ctx_parent(ctx), &ctx->link);
     unlink_from(ambit__load_relaxed(&ctx->second), &ctx->second_link);
     ambit__timer_node_disarm_armed(&ctx->timer);
