@@ -104,7 +104,8 @@ AMBIT__INLINE int ambit__ctx_fits(const struct ambit__ctx_head *head, size_t byt
 }
 
 AMBIT__INLINE void ambit__ctx_charge(struct ambit__ctx_head *head, size_t bytes) {
-    AMBIT__STORE_RELAXED(&head->entry.bytes, AMBIT__LOAD_RELAXED(&head->entry.bytes) + bytes);
+    /* Release pairs with the acquires of walks: see ambit__slab_born(). */
+    AMBIT__STORE_RELEASE(&head->entry.bytes, AMBIT__LOAD_RELAXED(&head->entry.bytes) + bytes);
 }
 
 /* After ambit__ctx_fits(): takes `bytes`. */

@@ -16,7 +16,7 @@
 #define ambit__add_acq_rel(p, v) atomic_fetch_add_explicit((p), (v), memory_order_acq_rel)
 #define ambit__sub_release(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_release)
 #define ambit__sub_acq_rel(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_acq_rel)
-#define ambit__and_acq_rel(p, v) atomic_fetch_and_explicit((p), (v), memory_order_acq_rel)
+#define ambit__and_relaxed(p, v) atomic_fetch_and_explicit((p), (v), memory_order_relaxed)
 #define ambit__or_acq_rel(p, v) atomic_fetch_or_explicit((p), (v), memory_order_acq_rel)
 #define ambit__or_release(p, v) atomic_fetch_or_explicit((p), (v), memory_order_release)
 #define ambit__or_relaxed(p, v) atomic_fetch_or_explicit((p), (v), memory_order_relaxed)

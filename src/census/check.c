@@ -48,8 +48,8 @@ static void count_as_reported(ambit_verdict_kind kind) {
 static uint32_t take_back(ambit__entry *entry, uint32_t bits, uint32_t too_late) {
     uint32_t for_check = 0;
     ambit__spin_lock(&lock);
-    /* Acquire-release: see slow.c for what the two sides order by it. */
-    uint32_t found = ambit__and_acq_rel(&entry->marks, ~bits) & bits;
+    /* Relaxed, as all that the checks do to marks: the lock orders this and confirm(). */
+    uint32_t found = ambit__and_relaxed(&entry->marks, ~bits) & bits;
     for (uint32_t i = batch_confirmed; found && i < batch_count; i++) {
         uint32_t bit = 1u << batch[i].verdict.kind;
         if (batch[i].entry != entry || !(found & bit)) continue;
@@ -99,7 +99,8 @@ static void look_for_keepers(ambit__slab *slab, ambit__entry *entry, void *unuse
     ambit__facts facts = {0};
     const ambit_site *site = ambit__load_acquire(&entry->site);
     slab->inspect(entry, &facts);
-    if (!site) return;
+    /* What another one keeps, who was born here meanwhile, is not kept by this line. */
+    if (!site || ambit__load_relaxed(&entry->site) != site) return;
     note_keeper(facts.keeps, site);
     if (facts.keeps_too != facts.keeps) note_keeper(facts.keeps_too, site);
 }
@@ -129,7 +130,7 @@ static bool still_stands(const struct pending *item) {
      * pairs with the release in ambit__slab_born()). */
     const ambit_site *site = ambit__load_acquire(&entry->site);
     if (!site || ambit__load_relaxed(&entry->birth_ns) != item->birth_ns ||
-        !(ambit__load_acquire(&entry->marks) & bit))
+        !(ambit__load_relaxed(&entry->marks) & bit))
         return false;
     if (item->verdict.kind != AMBIT_VERDICT_SLOW_CALLBACK) return site == item->verdict.site;
     ambit__facts facts = {0};
@@ -146,7 +147,7 @@ static bool confirm(struct pending *item) {
     if (good)
         count_as_reported(kind);
     else /* Only checks set bits, so this one is ours, whoever lives there now. */
-        (void)ambit__and_acq_rel(&item->entry->marks, ~(1u << kind));
+        (void)ambit__and_relaxed(&item->entry->marks, ~(1u << kind));
     batch_confirmed++;
     ambit__spin_unlock(&lock);
     if (item->returned) ambit__verdict_returned(1u << kind);
@@ -206,7 +207,9 @@ static void put_aside(ambit__check *check, ambit__entry *entry, int64_t birth_ns
     ambit__spin_lock(&lock);
     batch[batch_count++] = (struct pending){entry, birth_ns, callback_since_ns, false, *verdict};
     ambit__spin_unlock(&lock);
-    (void)ambit__or_acq_rel(&entry->marks, 1u << verdict->kind);
+    /* Relaxed: who finds the bit and takes the lock comes after the one above. Had it been before, this
+     * would have come after it, and it could not have found the bit. */
+    (void)ambit__or_relaxed(&entry->marks, 1u << verdict->kind);
 }
 
 struct seen {
@@ -249,18 +252,21 @@ static bool keeps_long_lived(const ambit__facts *facts) {
 static void judge(ambit__slab *slab, ambit__entry *entry, void *argument) {
     ambit__check *check = argument;
     struct seen seen = {.entry = entry};
+    /* First, and all with acquire: one that is born here later, at the same line, is told by its birth, and
+     * one at another line by its site: see ambit__slab_born(). */
+    seen.birth_ns = ambit__load_acquire(&entry->birth_ns);
     const ambit_site *site = ambit__load_acquire(&entry->site);
     /* Before the facts: what is marked as closed has its time of closing (acquire pairs with the
      * release with which it is marked in close_shared()). */
     seen.marks = ambit__load_acquire(&entry->marks);
-    seen.birth_ns = ambit__load_relaxed(&entry->birth_ns);
     slab->inspect(entry, &seen.facts);
     ambit_verdict verdict = {.object = slab->kind,
                              .site = site,
                              .age_ns = check->now_ns - seen.birth_ns,
-                             .bytes = ambit__load_relaxed(&entry->bytes)};
-    /* The same one from first to last, or not at all. */
-    if (!site || ambit__load_acquire(&entry->site) != site ||
+                             .bytes = ambit__load_acquire(&entry->bytes)};
+    /* The same one from first to last, or not at all. What was read above and is another's has come with
+     * acquire: it orders these two. */
+    if (!site || ambit__load_relaxed(&entry->site) != site ||
         ambit__load_relaxed(&entry->birth_ns) != seen.birth_ns)
         return;
     if (slab->kind == AMBIT_KIND_HOLD && keeps_long_lived(&seen.facts))
@@ -299,7 +305,7 @@ void ambit__verdict_forked(void) {
     ambit__slow_callbacks_forked();
     if (ambit__load_relaxed(&checker) == ambit__thread_id()) return;
     for (uint32_t i = batch_confirmed; i < batch_count; i++)
-        (void)ambit__and_acq_rel(&batch[i].entry->marks, ~(1u << batch[i].verdict.kind));
+        (void)ambit__and_relaxed(&batch[i].entry->marks, ~(1u << batch[i].verdict.kind));
     batch_count = batch_confirmed = 0;
     ambit__store_relaxed(&checker, 0);
     ambit__store_relaxed(&checking.state, 0);

@@ -58,8 +58,9 @@ __attribute__((always_inline)) static inline void take_stack(ambit__entry *entry
         return;
     }
     ambit__stack_write(number, frames + OWN_FRAMES, depth - OWN_FRAMES, mean);
-    ambit__store_relaxed(&entry->stack, number);
-    ambit__store_relaxed(&entry->marks, AMBIT__MARK_SAMPLED);
+    /* Release pairs with the acquire in read_stack(): who finds the number finds the chunk that it is in. */
+    ambit__store_release(&entry->stack, number);
+    ambit__store_release(&entry->marks, AMBIT__MARK_SAMPLED); /* see ambit__slab_born() */
     ambit__add_relaxed(&captured, 1);
 }
 

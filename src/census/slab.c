@@ -94,8 +94,8 @@ void ambit__slab_walk(ambit__slab *slab,
     for (ambit__chunk *chunk = ambit__load_acquire(&slab->chunks); chunk; chunk = chunk->next) {
         for (uint32_t i = 0; i < chunk->count; i++) {
             ambit__entry *entry = object_at(slab, chunk, i);
-            /* Acquire pairs with the release in ambit__slab_born(). */
-            if (ambit__load_acquire(&entry->site)) visit(slab, entry, argument);
+            /* A glance: who visits reads the site again, with acquire. */
+            if (ambit__load_relaxed(&entry->site)) visit(slab, entry, argument);
         }
     }
 }
@@ -130,7 +130,7 @@ static void forked(void) {
 }
 
 void ambit__census_ready(void) {
-    static _Atomic(uint32_t) registered;
-    if (!ambit__load_relaxed(&registered) && !ambit__exchange_acq_rel(&registered, 1))
+    static _Atomic(uint32_t) registered; /* nothing is read by it, so it orders nothing */
+    if (!ambit__load_relaxed(&registered) && !ambit__or_relaxed(&registered, 1))
         ambit__on_fork(forked);
 }

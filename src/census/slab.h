@@ -72,12 +72,17 @@ uint64_t ambit__sample_skip(uint32_t mean, uint64_t random);
 /* Gives the object a stack, if it is its turn. */
 void ambit__slab_sample(ambit__entry *entry);
 
-/* The object is alive from here: the site is stored last, so that a walk that sees it sees the rest
- * (its acquire load in ambit__slab_walk pairs with this release). */
+/* The object is alive from here: the site is stored last, so that a visit that sees it sees the rest
+ * (its acquire load pairs with this release).
+ *
+ * The others release too, the birth first: a visit that still believes the one before alive, and finds a
+ * word of the new one (with acquire), then finds that the old site has gone, or another birth if both are
+ * of one line, and drops what it has mixed (is_still() in snapshot.c, judge() in check.c). So does what is
+ * added to `bytes` later; `marks` changes only by exchanges, which pass on what this store has released. */
 static inline void ambit__slab_born(ambit__entry *entry, const ambit_site *site, int64_t now_ns) {
-    ambit__store_relaxed(&entry->birth_ns, now_ns);
-    ambit__store_relaxed(&entry->bytes, 0);
-    ambit__store_relaxed(&entry->marks, 0);
+    ambit__store_release(&entry->birth_ns, now_ns);
+    ambit__store_release(&entry->bytes, 0);
+    ambit__store_release(&entry->marks, 0);
     if (ambit__unlikely(ambit__load_relaxed(&ambit__sampling.mean))) ambit__slab_sample(entry);
     ambit__store_release(&entry->site, site);
 }
@@ -88,7 +93,8 @@ void ambit__slab_gone(ambit__entry *entry);
 /* Gives the object back; `self` may be NULL when the thread could not be registered. */
 static inline void ambit__slab_put(ambit__slab *slab, ambit_kind kind, ambit__thread *self,
                                    ambit__entry *entry) {
-    ambit__store_release(&entry->site, NULL);
+    /* Relaxed: who sees that there is none reads no further, and the next one's site is released. */
+    ambit__store_relaxed(&entry->site, NULL);
     /* First the site, then the marks; a check does it the other way round, with the heavy barrier
      * between (flush() in check.c): one of the two sees the other, so that what is reported is
      * counted as returned, once. */
@@ -104,7 +110,8 @@ static inline void ambit__slab_put(ambit__slab *slab, ambit_kind kind, ambit__th
     ambit__slab_spill(slab, self, entry);
 }
 
-/* Calls `visit` for every living object. */
+/* Calls `visit` for every living object; it may go meanwhile. The visit reads the birth, then the site, both
+ * with acquire, then the rest, and then looks whether those two are the same. */
 void ambit__slab_walk(ambit__slab *slab,
                       void (*visit)(ambit__slab *slab, ambit__entry *entry, void *argument),
                       void *argument);

@@ -3,9 +3,8 @@
  * WHO REPORTS. A callback is reported by the check that finds it running, or, if it has ended when
  * the check looks again, from here; never by both. The thread that ran it sets callback_since_ns to
  * 0 and then clears the bit in the marks; the check sets the bit and then reads callback_since_ns
- * again. The two changes of the marks stand in an order: if the bit came first it is found here and
- * counted as returned; if it came second the check sees the 0 (the clearing releases, the setting
- * acquires) and withdraws. */
+ * again. The clearing and the second look are made under one lock: if the look came first, the bit is
+ * found and counted as returned; if it came second, it sees the 0 and withdraws. */
 #include "census/verdict.h"
 
 enum { KEPT = 64 };

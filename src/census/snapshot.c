@@ -99,7 +99,8 @@ struct sampled {
 
 /* False if it has gone meanwhile. */
 static bool read_stack(const ambit__entry *entry, uint32_t marks, struct sampled *out) {
-    out->number = marks & AMBIT__MARK_SAMPLED ? ambit__load_relaxed(&entry->stack) : 0;
+    /* Acquire pairs with the release in take_stack(): it may be the next object's, in a chunk just made. */
+    out->number = marks & AMBIT__MARK_SAMPLED ? ambit__load_acquire(&entry->stack) : 0;
     return !out->number || ambit__stack_read(out->number, &out->stack);
 }
 
@@ -116,17 +117,20 @@ static bool is_still(const ambit__entry *entry, const ambit_site *site, int64_t 
 static void count_object(ambit__slab *slab, ambit__entry *entry, void *argument) {
     struct taking *taking = argument;
     struct sampled sampled;
+    /* The birth first: one that is born here later, at the same line, is told by its own. All with acquire,
+     * so that is_still() sees it if one of them is another's: see ambit__slab_born(). */
+    int64_t birth_ns = ambit__load_acquire(&entry->birth_ns);
     const ambit_site *site = ambit__load_acquire(&entry->site);
     if (!site || taking->failed) return; /* it went meanwhile */
-    int64_t birth_ns = ambit__load_relaxed(&entry->birth_ns);
     int64_t age_ns = taking->now_ns > birth_ns ? taking->now_ns - birth_ns : 0;
-    uint32_t marks = ambit__load_relaxed(&entry->marks);
+    uint64_t bytes = ambit__load_acquire(&entry->bytes);
+    uint32_t marks = ambit__load_acquire(&entry->marks);
     ambit_census_row one = {
         .kind = slab->kind,
         .site = site,
         .age_band = age_band(age_ns),
         .count = 1,
-        .bytes = ambit__load_relaxed(&entry->bytes),
+        .bytes = bytes,
         .zombies = (marks & AMBIT__MARK_CLOSED) != 0,
         .long_lived = (marks & AMBIT__MARK_LONG_LIVED) != 0,
         .oldest_ns = age_ns,

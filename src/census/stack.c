@@ -16,8 +16,9 @@ static _Atomic(uint32_t) first_free; /* written under the lock; whole at any tim
 static _Atomic(uint64_t) live;       /* written under the lock */
 
 static ambit__stack *stack_of(uint32_t number) {
-    /* Acquire pairs with the release in install(): the chunk is zero before it is seen. */
-    ambit__stack *chunk = ambit__load_acquire(&chunks[(number - 1) / CHUNK_STACKS]);
+    /* Relaxed: whoever has a number has come by it after the chunk, under the lock or by an acquire of the
+     * object's word for it. */
+    ambit__stack *chunk = ambit__load_relaxed(&chunks[(number - 1) / CHUNK_STACKS]);
     return &chunk[(number - 1) % CHUNK_STACKS];
 }
 
@@ -30,7 +31,7 @@ static bool install(ambit__stack *chunk) {
             ambit__store_relaxed(&chunk[i].next_free, i + 1 < CHUNK_STACKS
                                                           ? first + i + 1
                                                           : ambit__load_relaxed(&first_free));
-        /* Release pairs with the acquire in stack_of(). */
+        /* Releases for a child of fork(), which finds each of them done or not, in this order. */
         ambit__store_release(&chunks[index], chunk);
         ambit__store_release(&chunk_count, index + 1);
         ambit__store_release(&first_free, first);

@@ -1,0 +1,350 @@
+/* src/census/{check,verdict,slow}.c: a check beside objects that go, are born again, are closed, and beside
+ * callbacks that end. What is reported was so, and is counted as returned once when it is no longer so. */
+#include "census/verdict.h"
+#include "ctxs.h"
+
+AMBIT_SCHEDULE_COVERS("census/check.c census/verdict.c census/slow.c census/slab.h:ambit__slab_put")
+
+static const ambit_site early = {"early.c", "open_early", 1}, late = {"late.c", "open_late", 2};
+static ambit__entry *young;
+static int64_t start_ns;
+static unsigned told;
+
+/* Only `kind` is looked for. Objects go by the slab of contexts, and holds and timers there are none. */
+static void prepare(ambit_verdict_kind kind, int64_t limit) {
+    for (int other = 0; other < AMBIT_VERDICT_KINDS; other++)
+        ambit_verdict_limit_set((ambit_verdict_kind)other, AMBIT_VERDICT_OFF);
+    ambit_verdict_limit_set(kind, limit);
+    for (unsigned i = 0; i < 4; i++) {
+        ambit__thread_record = NULL;
+        ambit__thread *record = ambit__thread_register();
+        if (i < 3) crew[i] = record;
+    }
+    start_ns = ambit__clock_coarse();
+    young = ambit__slab_get(&ambit__slab_ctx, AMBIT_KIND_CTX, crew[0]);
+    ambit__slab_born(young, &early, start_ns);
+}
+static void put_young(void) {
+    ambit__slab_put(&ambit__slab_ctx, AMBIT_KIND_CTX, ambit__thread_record, young);
+}
+static void bear_again(const ambit_site *site, uint64_t bytes) {
+    ambit__entry *again = ambit__slab_get(&ambit__slab_ctx, AMBIT_KIND_CTX, ambit__thread_record);
+    ambit_schedule_assert(again == young);
+    ambit__slab_born(again, site, start_ns - 100 * AMBIT_SECOND);
+    ambit__store_release(&again->bytes, bytes);
+}
+
+static ambit_verdict_counts counts_of(ambit_verdict_kind kind) {
+    ambit_verdict_counts counts = ambit_verdict_counts_read(kind);
+    ambit_schedule_assert(counts.returned <= counts.reported);
+    return counts;
+}
+
+/* ---- What is large, and goes ----------------------------------------------------------------- */
+
+static void open_large(void *argument) {
+    (void)argument;
+    prepare(AMBIT_VERDICT_LARGE, 5);
+    ambit__store_release(&young->bytes, 10);
+}
+static void note_early(const ambit_verdict *verdict, void *user) {
+    (void)user;
+    ambit_schedule_assert(verdict->kind == AMBIT_VERDICT_LARGE && verdict->site == &early);
+    ambit_schedule_assert(verdict->bytes == 10 && verdict->age_ns < AMBIT_SECOND);
+    told++;
+}
+static void check_early(void) { (void)ambit_verdict_check(note_early, NULL); }
+static void reported_as_told(unsigned most) {
+    ambit_verdict_counts counts = counts_of(AMBIT_VERDICT_LARGE);
+    ambit_schedule_assert(told <= most && counts.reported == told && counts.returned == told);
+    ambit_schedule_assert(!(ambit__load_relaxed(&young->marks) & AMBIT__MARK_REPORTED) ||
+                          !ambit__load_relaxed(&young->site));
+}
+
+AMBIT_SCHEDULE_TEST_WITH(reported_is_returned_once, .before = open_large) {
+    be(1);
+    ambit_schedule_thread other = start(0, put_young);
+    check_early();
+    ambit_schedule_join(other);
+    reported_as_told(1);
+}
+AMBIT_SCHEDULE_TEST_WITH(reported_is_returned_once_in_every_schedule, .before = open_large,
+                         .strategy = AMBIT_SCHEDULE_EXHAUSTIVE, .preemptions = 2,
+                         .schedules = 100000) {
+    be(1);
+    ambit_schedule_thread other = start(0, put_young);
+    check_early();
+    ambit_schedule_join(other);
+    reported_as_told(1);
+}
+
+/* The next one is not large, and has no mark. */
+static void replace_by_small(void) {
+    put_young();
+    bear_again(&late, 0);
+}
+AMBIT_SCHEDULE_TEST_WITH(mark_is_not_inherited, .before = open_large) {
+    be(1);
+    ambit_schedule_thread other = start(0, replace_by_small);
+    check_early();
+    ambit_schedule_join(other);
+    reported_as_told(1);
+    ambit_schedule_assert(!(ambit__load_relaxed(&young->marks) & AMBIT__MARK_REPORTED));
+}
+
+/* The next one is large too: each is told once, at its own line. */
+static unsigned told_late;
+static void note_either(const ambit_verdict *verdict, void *user) {
+    if (verdict->site == &early) {
+        note_early(verdict, user);
+        return;
+    }
+    ambit_schedule_assert(verdict->site == &late && verdict->bytes == 20);
+    ambit_schedule_assert(verdict->age_ns >= 100 * AMBIT_SECOND);
+    told_late++;
+}
+static void replace_by_large(void) {
+    put_young();
+    ambit__entry *again = ambit__slab_get(&ambit__slab_ctx, AMBIT_KIND_CTX, ambit__thread_record);
+    ambit__slab_born(again, &late, start_ns - 100 * AMBIT_SECOND);
+    ambit__store_release(&again->bytes, 20);
+}
+AMBIT_SCHEDULE_TEST_WITH(both_are_told_by_their_lines, .before = open_large) {
+    be(1);
+    ambit_schedule_thread other = start(0, replace_by_large);
+    (void)ambit_verdict_check(note_either, NULL);
+    ambit_schedule_join(other);
+    (void)ambit_verdict_check(note_either, NULL);
+    ambit_schedule_assert(told <= 1 && told_late == 1);
+    be(0);
+    put_young();
+    ambit_verdict_counts counts = counts_of(AMBIT_VERDICT_LARGE);
+    ambit_schedule_assert(counts.reported == told + 1 && counts.returned == told + 1);
+}
+
+/* Two checks and one that goes: they take turns. Counts are read meanwhile. */
+static void read_counts(void) {
+    ambit_verdict_counts before = counts_of(AMBIT_VERDICT_LARGE);
+    ambit_verdict_counts after = counts_of(AMBIT_VERDICT_LARGE);
+    ambit_schedule_assert(before.reported <= after.reported && before.returned <= after.returned);
+}
+AMBIT_SCHEDULE_TEST_WITH(two_checks_tell_it_once, .before = open_large) {
+    be(1);
+    ambit_schedule_thread other = start(2, check_early);
+    check_early();
+    ambit_schedule_join(other);
+    ambit_schedule_assert(told == 1);
+    be(0);
+    put_young();
+    reported_as_told(1);
+}
+AMBIT_SCHEDULE_TEST_WITH(returned_is_never_more_than_reported, .before = open_large) {
+    be(1);
+    ambit_schedule_thread other = start(0, put_young), third = start(2, read_counts);
+    check_early();
+    ambit_schedule_join(other);
+    ambit_schedule_join(third);
+    reported_as_told(1);
+}
+
+/* It is within the limit again: the check takes the mark back, or the one that gives it back. */
+static void open_small_again(void *argument) {
+    open_large(argument);
+    be(1);
+    (void)ambit_verdict_check(NULL, NULL);
+    ambit__store_release(&young->bytes, 3);
+}
+AMBIT_SCHEDULE_TEST_WITH(small_again_is_returned_once, .before = open_small_again) {
+    be(1);
+    ambit_schedule_thread other = start(0, put_young);
+    check_early();
+    ambit_schedule_join(other);
+    ambit_verdict_counts counts = counts_of(AMBIT_VERDICT_LARGE);
+    ambit_schedule_assert(!told && counts.reported == 1 && counts.returned == 1);
+}
+
+/* ---- What is closed -------------------------------------------------------------------------- */
+
+/* A zombie goes, and another is opened at its line, in its memory. */
+static void open_zombie(void *argument) {
+    (void)argument;
+    prepare(AMBIT_VERDICT_ZOMBIE, 10 * AMBIT_SECOND);
+    ambit__store_relaxed(&((ambit_ctx *)(void *)young)->closed_ns, 1);
+    (void)ambit__or_acq_rel(&young->marks, AMBIT__MARK_CLOSED);
+}
+static void note_zombie(const ambit_verdict *verdict, void *user) {
+    (void)user;
+    ambit_schedule_assert(verdict->kind == AMBIT_VERDICT_ZOMBIE && verdict->site == &early);
+    ambit_schedule_assert(verdict->age_ns < AMBIT_SECOND); /* the first one */
+    told++;
+}
+static void replace_on_the_same_line(void) {
+    put_young();
+    bear_again(&early, 0);
+}
+AMBIT_SCHEDULE_TEST_WITH(who_is_opened_is_no_zombie, .before = open_zombie) {
+    be(1);
+    ambit_schedule_thread other = start(0, replace_on_the_same_line);
+    (void)ambit_verdict_check(note_zombie, NULL);
+    ambit_schedule_join(other);
+    ambit_verdict_counts counts = counts_of(AMBIT_VERDICT_ZOMBIE);
+    ambit_schedule_assert(counts.reported == told && counts.returned == told);
+}
+
+/* It is closed a moment ago, and not since the beginning of time. */
+static ambit_ctx *closed;
+static ambit_hold *held;
+static void open_to_close(void *argument) {
+    prepare(AMBIT_VERDICT_ZOMBIE, 10 * AMBIT_SECOND);
+    (void)argument;
+    be(0);
+    closed = open_below(ambit_background());
+    held = hold_of(closed);
+}
+static void close_it(void) { ambit_ctx_close(&closed); }
+AMBIT_SCHEDULE_TEST_WITH(closed_now_is_no_zombie, .before = open_to_close) {
+    be(1);
+    ambit_schedule_thread other = start(0, close_it);
+    ambit_schedule_assert(!ambit_verdict_check(NULL, NULL));
+    ambit_schedule_join(other);
+}
+
+/* Who keeps a zombie is told by its line. A hold on something else goes, and in its memory the zombie is held
+ * from another line. Here threads take turns in all they do: a hold's line and what it holds are two words, and
+ * their orders are not what this looks at. */
+static ambit_hold *hold;
+static void open_zombie_and_hold(void *argument) {
+    open_zombie(argument);
+    hold = ambit__slab_get(&ambit__slab_hold, AMBIT_KIND_HOLD, crew[0]);
+    ambit__store_relaxed(&hold->ctx, ambit_background());
+    ambit__slab_born(&hold->entry, &early, start_ns);
+}
+static void hold_the_zombie(void) {
+    ambit__slab_put(&ambit__slab_hold, AMBIT_KIND_HOLD, ambit__thread_record, &hold->entry);
+    ambit_hold *again = ambit__slab_get(&ambit__slab_hold, AMBIT_KIND_HOLD, ambit__thread_record);
+    ambit_schedule_assert(again == hold);
+    ambit__store_relaxed(&again->ctx, (ambit_ctx *)(void *)young);
+    ambit__slab_born(&again->entry, &late, start_ns);
+}
+static void note_keeper(const ambit_verdict *verdict, void *user) {
+    (void)user;
+    ambit_schedule_assert(!verdict->keeper || verdict->keeper == &late);
+    told++;
+}
+AMBIT_SCHEDULE_TEST_WITH(keeper_is_the_one_who_keeps, .before = open_zombie_and_hold,
+                         .strong_memory = true) {
+    be(1);
+    ambit_schedule_thread other = start(0, hold_the_zombie);
+    (void)ambit_verdict_check(note_keeper, NULL);
+    ambit_schedule_join(other);
+    ambit_schedule_assert(told == 1);
+}
+
+/* A hold that is seen is seen with what it holds. */
+static void open_zombie_alone(void *argument) {
+    open_zombie(argument);
+    hold = ambit__slab_get(&ambit__slab_hold, AMBIT_KIND_HOLD, crew[0]);
+    ambit__store_relaxed(&hold->ctx, (ambit_ctx *)(void *)young);
+}
+static bool is_held(void) { return ambit__load_acquire(&hold->entry.site) != NULL; }
+static void hold_it_now(void) {
+    ambit__store_relaxed(&hold->ctx, ambit_background());
+    ambit__slab_born(&hold->entry, &late, start_ns);
+}
+static void note_no_keeper(const ambit_verdict *verdict, void *user) {
+    (void)user;
+    ambit_schedule_assert(!verdict->keeper);
+    told++;
+}
+AMBIT_SCHEDULE_TEST_WITH(hold_is_seen_with_what_it_holds, .before = open_zombie_alone) {
+    be(1);
+    ambit_schedule_thread other = start(0, hold_it_now);
+    (void)ambit_verdict_check(note_no_keeper, NULL);
+    ambit_schedule_join(other);
+    ambit_schedule_assert(told == 1 && is_held());
+}
+
+/* Nothing tells two apart that were born at one time and line, but the second has no mark. */
+static void replace_by_a_twin(void) {
+    put_young();
+    ambit__entry *again = ambit__slab_get(&ambit__slab_ctx, AMBIT_KIND_CTX, ambit__thread_record);
+    ambit__slab_born(again, &early, start_ns);
+}
+AMBIT_SCHEDULE_TEST_WITH(twin_has_no_mark, .before = open_large) {
+    be(1);
+    ambit_schedule_thread other = start(0, replace_by_a_twin);
+    check_early();
+    ambit_schedule_join(other);
+    check_early(); /* a mark that came so late that the twin has it is taken back */
+    be(0);
+    put_young();
+    reported_as_told(2);
+}
+
+/* Lines that are crowded: one of each, with its bytes. */
+static void open_in_a_crowd(void *argument) {
+    (void)argument;
+    prepare(AMBIT_VERDICT_CROWDED, 0);
+    ambit__store_release(&young->bytes, 10);
+}
+static void note_crowd(const ambit_verdict *verdict, void *user) {
+    (void)user;
+    ambit_schedule_assert(verdict->kind == AMBIT_VERDICT_CROWDED && verdict->measured == 1);
+    if (verdict->site == &early)
+        ambit_schedule_assert(verdict->bytes == 10);
+    else
+        ambit_schedule_assert(verdict->bytes == 20 || !verdict->bytes);
+}
+static void replace_in_the_crowd(void) {
+    put_young();
+    bear_again(&late, 20);
+}
+AMBIT_SCHEDULE_TEST_WITH(crowd_is_counted_whole, .before = open_in_a_crowd,
+                         .strategy = AMBIT_SCHEDULE_EXHAUSTIVE, .preemptions = 2,
+                         .schedules = 100000) {
+    be(1);
+    ambit_schedule_thread other = start(0, replace_in_the_crowd);
+    ambit_schedule_assert(ambit_verdict_check(note_crowd, NULL) <= 1);
+    ambit_schedule_join(other);
+}
+
+/* ---- Callbacks ------------------------------------------------------------------------------- */
+
+static void run_slow(void *argument) {
+    (void)argument;
+    prepare(AMBIT_VERDICT_SLOW_CALLBACK, 100 * AMBIT_MILLISECOND);
+    ambit__store_relaxed(&((ambit_ctx *)(void *)young)->callback_since_ns, start_ns - AMBIT_SECOND);
+}
+static void end_callback(void) {
+    ambit__store_relaxed(&((ambit_ctx *)(void *)young)->callback_since_ns, 0);
+    ambit__verdict_callback_ended(young, &early, AMBIT_SECOND);
+}
+static void note_slow(const ambit_verdict *verdict, void *user) {
+    (void)user;
+    ambit_schedule_assert(verdict->kind == AMBIT_VERDICT_SLOW_CALLBACK);
+    ambit_schedule_assert(verdict->site == &early);
+    told++;
+}
+static void tell_once_more(void) {
+    (void)ambit_verdict_check(note_slow, NULL);
+    ambit_verdict_counts counts = counts_of(AMBIT_VERDICT_SLOW_CALLBACK);
+    ambit_schedule_assert(told == 1 && counts.reported == 1 && counts.returned == 1);
+}
+AMBIT_SCHEDULE_TEST_WITH(slow_callback_is_told_once, .before = run_slow) {
+    be(1);
+    ambit_schedule_thread other = start(0, end_callback);
+    (void)ambit_verdict_check(note_slow, NULL);
+    ambit_schedule_join(other);
+    tell_once_more();
+}
+static void end_and_go(void) {
+    end_callback();
+    put_young();
+}
+AMBIT_SCHEDULE_TEST_WITH(slow_callback_of_one_that_goes_is_told_once, .before = run_slow) {
+    be(1);
+    ambit_schedule_thread other = start(0, end_and_go);
+    (void)ambit_verdict_check(note_slow, NULL);
+    ambit_schedule_join(other);
+    tell_once_more();
+}
