@@ -433,8 +433,6 @@ TIMER_TEST(function_may_stop_the_service, .before = make) {
 
 /* ---- The program's own clock ----------------------------------------------------------------- */
 
-static void move_own(void *argument) { ambit__add_relaxed(&own_ns, (int64_t)(intptr_t)argument); }
-
 TIMER_TEST(fires_by_the_own_clock, .before = make_with_own_clock) {
     alarm *mine = new_alarm();
     arm(mine, AMBIT_SECOND);

@@ -148,4 +148,8 @@ static inline void make_with_own_clock(void *argument) {
     make(argument);
 }
 
+static inline void move_own(void *argument) {
+    ambit__add_relaxed(&own_ns, (int64_t)(intptr_t)argument);
+}
+
 #endif
