@@ -332,12 +332,29 @@ static void check_reset(bool owner, int64_t armed_ns, int64_t reset_ns) {
     check_none_left();
 }
 
-TIMER_TEST(owner_resets_to_later, .before = make) {
-    check_reset(true, AMBIT_MILLISECOND, 3 * AMBIT_MILLISECOND);
-}
+TIMER_TEST(owner_resets_to_later, .before = make) { check_reset(true, 0, AMBIT_SECOND); }
 
 TIMER_TEST(another_resets_to_later, .before = make) {
     check_reset(false, AMBIT_MILLISECOND, 3 * AMBIT_MILLISECOND);
+}
+
+/* Also if it was due, and about to fire. */
+static int64_t fired_ns;
+
+static void fire_with_its_time(ambit__timer_node *node) {
+    fired_ns = ambit__clock_now();
+    fire_alarm(node);
+}
+
+TIMER_TEST(what_is_due_is_reset_to_later, .before = make) {
+    alarm *mine = new_alarm();
+    int64_t later_ns = start_ns + AMBIT_SECOND;
+    ambit_schedule_assert(!ambit__timer_node_arm(&mine->node, start_ns, fire_with_its_time));
+    bool reset = ambit__timer_reset(&mine->node, 0, later_ns);
+    wait_for(mine);
+    ambit_schedule_assert(!reset || fired_ns >= later_ns);
+    disarm_and_free(mine);
+    ambit_timer_stop();
 }
 
 /* To a sooner one, by either: then the service is woken for it. */
@@ -415,22 +432,6 @@ TIMER_TEST(function_may_stop_the_service, .before = make) {
 }
 
 /* ---- The program's own clock ----------------------------------------------------------------- */
-
-static _Atomic(int64_t) own_ns;
-
-static int64_t read_own(void *user) {
-    (void)user;
-    return ambit__load_relaxed(&own_ns);
-}
-
-static void make_with_own_clock(void *argument) {
-    const ambit_clock own = {read_own, NULL};
-    ambit__store_relaxed(&own_ns, 5 * AMBIT_SECOND);
-    ambit_clock_set(&own);
-    make(argument);
-}
-
-static void move_own(void *argument) { ambit__add_relaxed(&own_ns, (int64_t)(intptr_t)argument); }
 
 TIMER_TEST(fires_by_the_own_clock, .before = make_with_own_clock) {
     alarm *mine = new_alarm();

@@ -132,4 +132,24 @@ static inline ambit_timer arm_bell(bell *it, int64_t after_ns) {
     return timer;
 }
 
+/* ---- A clock of the program's ---------------------------------------------------------------- */
+
+static _Atomic(int64_t) own_ns;
+
+static inline int64_t read_own(void *user) {
+    (void)user;
+    return ambit__load_relaxed(&own_ns);
+}
+
+static inline void make_with_own_clock(void *argument) {
+    const ambit_clock own = {read_own, NULL};
+    ambit__store_relaxed(&own_ns, 5 * AMBIT_SECOND);
+    ambit_clock_set(&own);
+    make(argument);
+}
+
+static inline void move_own(void *argument) {
+    ambit__add_relaxed(&own_ns, (int64_t)(intptr_t)argument);
+}
+
 #endif
