@@ -6,7 +6,11 @@
 #include "base/memory.h"
 #include "base/park.h"
 
-enum { CHUNK_STACKS = 256, CHUNKS = AMBIT_STACKS_MAX / CHUNK_STACKS };
+#ifndef AMBIT__CHUNK_STACKS /* the controlled scheduler's build has a few, and few chunks */
+#define AMBIT__CHUNK_STACKS 256
+#define AMBIT__STACKS_MAX AMBIT_STACKS_MAX
+#endif
+enum { CHUNK_STACKS = AMBIT__CHUNK_STACKS, CHUNKS = AMBIT__STACKS_MAX / CHUNK_STACKS };
 
 /* Fixed once set, in their order, under the lock. */
 static _Atomic(ambit__stack *) chunks[CHUNKS];
@@ -63,8 +67,8 @@ static uint32_t take_free(void) {
 
 uint32_t ambit__stack_get(void) {
     uint32_t number;
-    while (!(number = take_free()) && grow()) {
-    }
+    while (!(number = take_free()))
+        if (!grow()) return take_free(); /* another's chunk may have been the last */
     return number;
 }
 
