@@ -99,7 +99,8 @@ struct sampled {
 
 /* False if it has gone meanwhile. */
 static bool read_stack(const ambit__entry *entry, uint32_t marks, struct sampled *out) {
-    out->number = marks & AMBIT__MARK_SAMPLED ? ambit__load_relaxed(&entry->stack) : 0;
+    /* Acquire pairs with the release in sample.c: a number newer than the marks may be in a new chunk. */
+    out->number = marks & AMBIT__MARK_SAMPLED ? ambit__load_acquire(&entry->stack) : 0;
     return !out->number || ambit__stack_read(out->number, &out->stack);
 }
 
@@ -109,7 +110,10 @@ static bool is_still(const ambit__entry *entry, const ambit_site *site, int64_t 
     if (ambit__load_acquire(&entry->site) != site ||
         ambit__load_relaxed(&entry->birth_ns) != birth_ns)
         return false;
-    return !sampled->number || (ambit__load_relaxed(&entry->stack) == sampled->number &&
+    /* One of the same site and time may be here now, without a stack, and the number be that of
+     * another's. Acquire pairs with the release in sample.c: if it has one, that is seen. */
+    return !sampled->number || (ambit__load_acquire(&entry->marks) & AMBIT__MARK_SAMPLED &&
+                                ambit__load_relaxed(&entry->stack) == sampled->number &&
                                 ambit__stack_is(sampled->number, sampled->stack.version));
 }
 

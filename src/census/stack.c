@@ -20,8 +20,9 @@ static _Atomic(uint32_t) first_free; /* written under the lock; whole at any tim
 static _Atomic(uint64_t) live;       /* written under the lock */
 
 static ambit__stack *stack_of(uint32_t number) {
-    /* Acquire pairs with the release in install(): the chunk is zero before it is seen. */
-    ambit__stack *chunk = ambit__load_acquire(&chunks[(number - 1) / CHUNK_STACKS]);
+    /* Relaxed: who has the number of a stack has it after install(). From the list, under the lock; as
+     * its owner; or from the owner's entry, with an acquire. */
+    ambit__stack *chunk = ambit__load_relaxed(&chunks[(number - 1) / CHUNK_STACKS]);
     return &chunk[(number - 1) % CHUNK_STACKS];
 }
 
@@ -34,9 +35,10 @@ static bool install(ambit__stack *chunk) {
             ambit__store_relaxed(&chunk[i].next_free, i + 1 < CHUNK_STACKS
                                                           ? first + i + 1
                                                           : ambit__load_relaxed(&first_free));
-        /* Release pairs with the acquire in stack_of(). */
-        ambit__store_release(&chunks[index], chunk);
-        ambit__store_release(&chunk_count, index + 1);
+        ambit__store_relaxed(&chunks[index], chunk);
+        ambit__store_relaxed(&chunk_count, index + 1);
+        /* Others come after the lock. Release is for a fork's child, here and in
+         * ambit__stack_put(): what hangs on the list is there before it. */
         ambit__store_release(&first_free, first);
     }
     ambit__spin_unlock(&lock);

@@ -213,3 +213,44 @@ AMBIT_SCHEDULE_TEST_WITH(walk_sees_that_another_has_no_stack, .before = know_fra
     walk();
     ambit_schedule_join(other);
 }
+
+/* Walks that begin with what was there before find a stack in a chunk that is new. */
+static void know_frames_and_fill(void *argument) {
+    know_frames(argument);
+    ambit_schedule_assert(ambit__stack_get() == 2);
+}
+
+static void hand_on_in_a_new_chunk(void *argument) {
+    (void)argument;
+    put_entry(red);
+    ambit_schedule_assert(ambit__stack_get() == 1);
+    ambit_schedule_assert(get_entry() == red);
+    red_born(red);
+    ambit_schedule_assert(ambit__load_relaxed(&red->stack) == 3);
+}
+
+AMBIT_SCHEDULE_TEST_WITH(walk_finds_a_stack_in_a_new_chunk, .before = know_frames_and_fill,
+                         .cxx20_release_sequences = true) {
+    ambit_schedule_thread other = ambit_schedule_spawn(hand_on_in_a_new_chunk, NULL);
+    walk();
+    ambit_schedule_join(other);
+}
+
+/* A place that comes to have a stack again: red's first went to blue and back. */
+static void hand_on_and_back(void *argument) {
+    hand_on_and_come_again(argument);
+    put_entry(red);
+    put_entry(blue);
+    (void)get_entry();
+    (void)get_entry();
+    ambit__store_relaxed(&ambit__sampling.mean, 1);
+    red_born(red);
+}
+
+AMBIT_SCHEDULE_TEST_WITH(walk_sees_that_a_stack_came_back, .before = know_frames,
+                         .strategy = AMBIT_SCHEDULE_PCT, .depth = 4,
+                         .cxx20_release_sequences = true) {
+    ambit_schedule_thread other = ambit_schedule_spawn(hand_on_and_back, NULL);
+    walk();
+    ambit_schedule_join(other);
+}
