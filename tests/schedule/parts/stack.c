@@ -6,7 +6,7 @@
 #include <ambit/schedule.h>
 
 #include "census/slab.h"
-#include "census/snapshot.h"
+#include "census/snapshot.c" /* has the walk's steps, to be taken one at a time */
 #include "census/stack.h"
 
 AMBIT_SCHEDULE_COVERS("census/stack.c census/stack.h census/sample.c census/snapshot.c:read_stack "
@@ -14,7 +14,7 @@ AMBIT_SCHEDULE_COVERS("census/stack.c census/stack.h census/sample.c census/snap
 
 /* A stack with `tag` is full of it, and as deep. */
 static void write_tagged(uint32_t number, uint32_t tag) {
-    uintptr_t frames[4] = {tag, tag, tag, tag};
+    uintptr_t frames[AMBIT__STACK_FRAMES] = {tag, tag, tag};
     ambit__stack_write(number, frames, tag, tag);
 }
 
@@ -236,21 +236,28 @@ AMBIT_SCHEDULE_TEST_WITH(walk_finds_a_stack_in_a_new_chunk, .before = know_frame
     ambit_schedule_join(other);
 }
 
-/* A place that comes to have a stack again: red's first went to blue and back. */
-static void hand_on_and_back(void *argument) {
+/* Red has no stack, and its place a number that is blue's by now. Then both go, and red comes again, with
+ * that stack. A walk that takes it for the first red, and the stack for blue's, sees that it has one. */
+static void know_frames_and_hand_on(void *argument) {
+    know_frames(argument);
     hand_on_and_come_again(argument);
-    put_entry(red);
-    put_entry(blue);
-    (void)get_entry();
-    (void)get_entry();
     ambit__store_relaxed(&ambit__sampling.mean, 1);
+}
+
+static void hand_back(void *argument) {
+    (void)argument;
+    put_entry(blue);
+    put_entry(red);
+    (void)get_entry();
     red_born(red);
 }
 
-AMBIT_SCHEDULE_TEST_WITH(walk_sees_that_a_stack_came_back, .before = know_frames,
-                         .strategy = AMBIT_SCHEDULE_PCT, .depth = 4,
+AMBIT_SCHEDULE_TEST_WITH(walk_sees_that_a_stack_came_back, .before = know_frames_and_hand_on,
                          .cxx20_release_sequences = true) {
-    ambit_schedule_thread other = ambit_schedule_spawn(hand_on_and_back, NULL);
-    walk();
+    struct sampled sampled;
+    ambit_schedule_assert(read_stack(red, AMBIT__MARK_SAMPLED, &sampled)); /* the first red's mark */
+    ambit_schedule_assert(sampled.stack.frames[0] == blue_frame);
+    ambit_schedule_thread other = ambit_schedule_spawn(hand_back, NULL);
+    ambit_schedule_assert(!is_still(red, &red_site, 1, &sampled));
     ambit_schedule_join(other);
 }
