@@ -6,11 +6,12 @@
 #include <ambit/schedule.h>
 
 #include "census/slab.h"
-#include "census/snapshot.c" /* has the walk's steps, to be taken one at a time */
+#include "census/snapshot.h"
 #include "census/stack.h"
 
-AMBIT_SCHEDULE_COVERS("census/stack.c census/stack.h census/sample.c census/snapshot.c:read_stack "
-                      "census/snapshot.c:is_still")
+AMBIT_SCHEDULE_COVERS("census/stack.c census/stack.h census/sample.c "
+                      "census/snapshot.c:ambit__sampled_read "
+                      "census/snapshot.c:ambit__sampled_is_still")
 
 /* A stack with `tag` is full of it, and as deep. */
 static void write_tagged(uint32_t number, uint32_t tag) {
@@ -20,7 +21,8 @@ static void write_tagged(uint32_t number, uint32_t tag) {
 
 static uint32_t tag_of(const ambit__stack_copy *copy) {
     ambit_schedule_assert(copy->depth == copy->weight);
-    for (uint32_t i = 0; i < copy->depth; i++) ambit_schedule_assert(copy->frames[i] == copy->depth);
+    for (uint32_t i = 0; i < copy->depth; i++)
+        ambit_schedule_assert(copy->frames[i] == copy->depth);
     return copy->weight;
 }
 
@@ -254,10 +256,11 @@ static void hand_back(void *argument) {
 
 AMBIT_SCHEDULE_TEST_WITH(walk_sees_that_a_stack_came_back, .before = know_frames_and_hand_on,
                          .cxx20_release_sequences = true) {
-    struct sampled sampled;
-    ambit_schedule_assert(read_stack(red, AMBIT__MARK_SAMPLED, &sampled)); /* the first red's mark */
+    ambit__sampled sampled;
+    ambit_schedule_assert(
+        ambit__sampled_read(red, AMBIT__MARK_SAMPLED, &sampled)); /* the first red's mark */
     ambit_schedule_assert(sampled.stack.frames[0] == blue_frame);
     ambit_schedule_thread other = ambit_schedule_spawn(hand_back, NULL);
-    ambit_schedule_assert(!is_still(red, &red_site, 1, &sampled));
+    ambit_schedule_assert(!ambit__sampled_is_still(red, &red_site, 1, &sampled));
     ambit_schedule_join(other);
 }
