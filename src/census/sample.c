@@ -58,9 +58,11 @@ __attribute__((always_inline)) static inline void take_stack(ambit__entry *entry
         return;
     }
     ambit__stack_write(number, frames + OWN_FRAMES, depth - OWN_FRAMES, mean);
-    /* Release pairs with the acquire in read_stack(): who finds the number finds the chunk that it is in. */
+    /* Releases pair with the acquires in snapshot.c, of walks that still take this for the object that
+     * was here before: who sees the number sees the chunk with the stack, and who sees the mark sees
+     * the number and the stack's version. */
     ambit__store_release(&entry->stack, number);
-    ambit__store_release(&entry->marks, AMBIT__MARK_SAMPLED); /* see ambit__slab_born() */
+    ambit__store_release(&entry->marks, AMBIT__MARK_SAMPLED);
     ambit__add_relaxed(&captured, 1);
 }
 

@@ -91,32 +91,28 @@ struct taking {
     bool failed;
 };
 
-/* What a sampled object's stack was at one moment of its life. */
-struct sampled {
-    uint32_t number; /* 0 if it has none */
-    ambit__stack_copy stack;
-};
-
-/* False if it has gone meanwhile. */
-static bool read_stack(const ambit__entry *entry, uint32_t marks, struct sampled *out) {
-    /* Acquire pairs with the release in take_stack(): it may be the next object's, in a chunk just made. */
+bool ambit__sampled_read(const ambit__entry *entry, uint32_t marks, ambit__sampled *out) {
+    /* Acquire pairs with the release in sample.c: a number newer than the marks may be in a new chunk. */
     out->number = marks & AMBIT__MARK_SAMPLED ? ambit__load_acquire(&entry->stack) : 0;
     return !out->number || ambit__stack_read(out->number, &out->stack);
 }
 
-/* The same object all the time, and its stack the same: the object first, see stack.h. */
-static bool is_still(const ambit__entry *entry, const ambit_site *site, int64_t birth_ns,
-                     const struct sampled *sampled) {
+/* The object first, see stack.h. */
+bool ambit__sampled_is_still(const ambit__entry *entry, const ambit_site *site, int64_t birth_ns,
+                             const ambit__sampled *sampled) {
     if (ambit__load_acquire(&entry->site) != site ||
         ambit__load_relaxed(&entry->birth_ns) != birth_ns)
         return false;
-    return !sampled->number || (ambit__load_relaxed(&entry->stack) == sampled->number &&
+    /* One of the same site and time may be here now, without a stack, and the number be that of
+     * another's. Acquire pairs with the release in sample.c: if it has one, that is seen. */
+    return !sampled->number || (ambit__load_acquire(&entry->marks) & AMBIT__MARK_SAMPLED &&
+                                ambit__load_relaxed(&entry->stack) == sampled->number &&
                                 ambit__stack_is(sampled->number, sampled->stack.version));
 }
 
 static void count_object(ambit__slab *slab, ambit__entry *entry, void *argument) {
     struct taking *taking = argument;
-    struct sampled sampled;
+    ambit__sampled sampled;
     /* The birth first: one that is born here later, at the same line, is told by its own. All with acquire,
      * so that is_still() sees it if one of them is another's: see ambit__slab_born(). */
     int64_t birth_ns = ambit__load_acquire(&entry->birth_ns);
@@ -136,7 +132,9 @@ static void count_object(ambit__slab *slab, ambit__entry *entry, void *argument)
         .oldest_ns = age_ns,
     };
     /* Another by now, and the two mixed: neither was there all the time. */
-    if (!read_stack(entry, marks, &sampled) || !is_still(entry, site, birth_ns, &sampled)) return;
+    if (!ambit__sampled_read(entry, marks, &sampled) ||
+        !ambit__sampled_is_still(entry, site, birth_ns, &sampled))
+        return;
     if (!ambit__census_add(taking->census, &one) ||
         (sampled.number && !ambit__census_add_stack(taking->census, &one, &sampled.stack)))
         taking->failed = true;

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 #include "ambit/census.h"
+#include "ambit/entry.h"
 #include "census/stack.h"
 
 /* Objects of one row with the same stack. */
@@ -29,6 +30,17 @@ struct ambit_census {
     size_t stack_capacity;
     size_t stacks_used;
 };
+
+/* What a sampled object's stack was at one moment of its life. */
+typedef struct ambit__sampled {
+    uint32_t number; /* 0 if it has none */
+    ambit__stack_copy stack;
+} ambit__sampled;
+/* Of an object that had these marks. False if it has gone meanwhile. */
+bool ambit__sampled_read(const ambit__entry *entry, uint32_t marks, ambit__sampled *out);
+/* Whether it was the same object all the time, and its stack the same. */
+bool ambit__sampled_is_still(const ambit__entry *entry, const ambit_site *site, int64_t birth_ns,
+                             const ambit__sampled *sampled);
 
 ambit_census *ambit__census_new(void); /* NULL when there is no memory */
 /* The row of that kind and site in band 0, before the sort; NULL if there is none. */

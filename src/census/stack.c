@@ -6,7 +6,11 @@
 #include "base/memory.h"
 #include "base/park.h"
 
-enum { CHUNK_STACKS = 256, CHUNKS = AMBIT_STACKS_MAX / CHUNK_STACKS };
+#ifndef AMBIT__CHUNK_STACKS /* the controlled scheduler's build has a few, and few chunks */
+#define AMBIT__CHUNK_STACKS 256
+#define AMBIT__STACKS_MAX AMBIT_STACKS_MAX
+#endif
+enum { CHUNK_STACKS = AMBIT__CHUNK_STACKS, CHUNKS = AMBIT__STACKS_MAX / CHUNK_STACKS };
 
 /* Fixed once set, in their order, under the lock. */
 static _Atomic(ambit__stack *) chunks[CHUNKS];
@@ -16,8 +20,8 @@ static _Atomic(uint32_t) first_free; /* written under the lock; whole at any tim
 static _Atomic(uint64_t) live;       /* written under the lock */
 
 static ambit__stack *stack_of(uint32_t number) {
-    /* Relaxed: whoever has a number has come by it after the chunk, under the lock or by an acquire of the
-     * object's word for it. */
+    /* Relaxed: who has the number of a stack has it after install(). From the list, under the lock; as
+     * its owner; or from the owner's entry, with an acquire. */
     ambit__stack *chunk = ambit__load_relaxed(&chunks[(number - 1) / CHUNK_STACKS]);
     return &chunk[(number - 1) % CHUNK_STACKS];
 }
@@ -31,9 +35,10 @@ static bool install(ambit__stack *chunk) {
             ambit__store_relaxed(&chunk[i].next_free, i + 1 < CHUNK_STACKS
                                                           ? first + i + 1
                                                           : ambit__load_relaxed(&first_free));
-        /* Releases for a child of fork(), which finds each of them done or not, in this order. */
-        ambit__store_release(&chunks[index], chunk);
-        ambit__store_release(&chunk_count, index + 1);
+        ambit__store_relaxed(&chunks[index], chunk);
+        ambit__store_relaxed(&chunk_count, index + 1);
+        /* Others come after the lock. Release is for a fork's child, here and in
+         * ambit__stack_put(): what hangs on the list is there before it. */
         ambit__store_release(&first_free, first);
     }
     ambit__spin_unlock(&lock);
@@ -64,8 +69,8 @@ static uint32_t take_free(void) {
 
 uint32_t ambit__stack_get(void) {
     uint32_t number;
-    while (!(number = take_free()) && grow()) {
-    }
+    while (!(number = take_free()))
+        if (!grow()) return take_free(); /* another's chunk may have been the last */
     return number;
 }
 

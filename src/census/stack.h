@@ -9,7 +9,9 @@
 
 #include "base/atomic.h"
 
+#ifndef AMBIT__STACK_FRAMES /* the controlled scheduler's build has a few */
 #define AMBIT__STACK_FRAMES 30
+#endif
 
 /* 256 bytes. */
 typedef struct ambit__stack {
