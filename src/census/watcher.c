@@ -59,6 +59,7 @@ static ambit_status start_thread(void) {
     if (worker_started && ambit__load_acquire(&stop_asked)) {
         /* Its hook has asked it to end, and may think better of it; this is final. */
         ambit__store_release(&stop_wanted, 1);
+        ring(); /* its hook may have started it again, and it have gone to sleep */
         ambit__worker_join(&worker);
         worker_started = false;
     }
