@@ -8,11 +8,13 @@
 AMBIT_SCHEDULE_COVERS("census/watcher.c")
 
 static _Atomic(unsigned) hooks;
+static bool stopped; /* no hook runs after */
 
 /* Stops the watcher, and thinks better of it. */
 static void stop_and_start(const ambit_verdict *verdict, void *user) {
     (void)verdict;
     (void)user;
+    ambit_schedule_assert(!stopped);
     ambit__add_relaxed(&hooks, 1);
     ambit_watcher_stop();
     ambit_schedule_assert(!ambit_watcher_start((3600 * AMBIT_SECOND), stop_and_start, NULL));
@@ -34,4 +36,14 @@ AMBIT_SCHEDULE_TEST_WITH(start_waits_for_the_hook_alone, .before = have_an_old_o
     ambit_schedule_assert(!ambit_watcher_start((3600 * AMBIT_SECOND), stop_and_start, NULL));
     ambit_watcher_stop();
     ambit_schedule_assert(ambit_clock_now_ns() - begin_ns < (3600 * AMBIT_SECOND) / 2);
+}
+
+/* A stop waits for the hook, and nothing of it runs after. */
+AMBIT_SCHEDULE_TEST_WITH(stop_waits_for_the_hook, .before = have_an_old_object,
+                         .cxx20_release_sequences = true) {
+    ambit_schedule_assert(!ambit_watcher_start(AMBIT_MILLISECOND, stop_and_start, NULL));
+    if (ambit_schedule_choose(2))
+        while (!ambit__load_relaxed(&hooks)) ambit_schedule_yield();
+    ambit_watcher_stop();
+    stopped = true;
 }
