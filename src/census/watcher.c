@@ -32,16 +32,19 @@ static void watch(void *unused) {
     (void)unused;
     ambit__store_relaxed(&watcher_thread, ambit__thread_id());
     for (;;) {
+        /* Acquire pairs with the release in ring(). The bell is rung after each change, and so all else
+         * here is relaxed: what is missed now is seen with the next ring, and a thread that ends is
+         * joined. */
         uint32_t rung = ambit__load_acquire(&bell);
-        if (ambit__load_acquire(&stop_wanted) || ambit__load_relaxed(&stop_asked)) break;
+        if (ambit__load_relaxed(&stop_wanted) || ambit__load_relaxed(&stop_asked)) break;
         ambit__mutex_lock(&settings);
         int64_t until_ns = ambit__clock_now() + period_ns;
         ambit_verdict_hook *given_hook = hook;
         void *given_user = hook_user;
         ambit__mutex_unlock(&settings);
-        while (ambit__load_acquire(&bell) == rung && ambit__park_until(&bell, rung, until_ns)) {
+        while (ambit__load_relaxed(&bell) == rung && ambit__park_until(&bell, rung, until_ns)) {
         }
-        if (ambit__load_acquire(&bell) == rung) (void)ambit_verdict_check(given_hook, given_user);
+        if (ambit__load_relaxed(&bell) == rung) (void)ambit_verdict_check(given_hook, given_user);
     }
     ambit__store_relaxed(&watcher_thread, 0);
 }
@@ -56,9 +59,10 @@ static void set(int64_t given_period_ns, ambit_verdict_hook *given_hook, void *u
 
 /* With `life` held. */
 static ambit_status start_thread(void) {
-    if (worker_started && ambit__load_acquire(&stop_asked)) {
+    if (worker_started && ambit__load_relaxed(&stop_asked)) {
         /* Its hook has asked it to end, and may think better of it; this is final. */
-        ambit__store_release(&stop_wanted, 1);
+        ambit__store_relaxed(&stop_wanted, 1);
+        ring(); /* its hook may have started it again, and it have gone to sleep */
         ambit__worker_join(&worker);
         worker_started = false;
     }
@@ -92,12 +96,12 @@ ambit_status ambit_watcher_start(int64_t given_period_ns, ambit_verdict_hook *gi
 
 void ambit_watcher_stop(void) {
     if (is_watcher()) {
-        ambit__store_release(&stop_asked, 1);
+        ambit__store_relaxed(&stop_asked, 1);
         return;
     }
     ambit__mutex_lock(&life);
     if (worker_started) {
-        ambit__store_release(&stop_wanted, 1);
+        ambit__store_relaxed(&stop_wanted, 1);
         ring();
         ambit__worker_join(&worker);
         worker_started = false;
