@@ -9,7 +9,8 @@
 #include "census/snapshot.h"
 #include "census/stack.h"
 
-AMBIT_SCHEDULE_COVERS("census/stack.c census/stack.h census/sample.c "
+AMBIT_SCHEDULE_COVERS("census/stack.c:ambit__stack_write census/stack.c:ambit__stack_read "
+                      "census/stack.c:stack_of census/stack.c:ambit__stack_is census/sample.c "
                       "census/snapshot.c:ambit__sampled_read "
                       "census/snapshot.c:ambit__sampled_is_still")
 
