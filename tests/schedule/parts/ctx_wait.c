@@ -7,7 +7,7 @@
 
 #include "ctxs.h"
 
-AMBIT_SCHEDULE_COVERS("ctx/callback.c")
+AMBIT_SCHEDULE_COVERS("ctx/callback.c:sleep_until ctx/callback.c:wake ctx/callback.c:adopt_fd")
 
 /* Compilers keep C++20's rule of release sequences, whatever the language. */
 #define AFTER_MUSTER .before = muster, .cxx20_release_sequences = true
