@@ -129,6 +129,7 @@ static bool still_stands(const struct pending *item) {
     /* The site first: one that was born here meanwhile is seen with its cleared marks (acquire
      * pairs with the release in ambit__slab_born()). */
     const ambit_site *site = ambit__load_acquire(&entry->site);
+    /* Relaxed: take_back() clears the bit under the lock that is held here, see confirm(). */
     if (!site || ambit__load_relaxed(&entry->birth_ns) != item->birth_ns ||
         !(ambit__load_relaxed(&entry->marks) & bit))
         return false;
