@@ -443,40 +443,6 @@ void ambit__watchdog_stop(void);
 /* Tells `text` and where the thread that runs is; called on the watchdog's own thread (report.c). */
 void ambit__report_stuck(const char *text);
 
-/* ---- Strategies ------------------------------------------------------------------------------ */
-
-typedef struct ambit__strategy {
-    const char *name;
-    /* A schedule begins. */
-    void (*begin)(uint64_t seed);
-    /* One of the threads in the mask, none empty; `current` ran last and may be in it. */
-    unsigned (*pick)(uint32_t enabled, unsigned current);
-    unsigned (*decide)(ambit__decision kind, unsigned count, unsigned usual);
-    /* A thread has announced, a step was taken: may be NULL. */
-    void (*stepped)(const ambit__operation *operation);
-    /* It spins or yields: it should come last. May be NULL. */
-    void (*demote)(unsigned thread);
-    /* The schedule has ended. False: there is no other. May be NULL. */
-    bool (*finish)(void);
-} ambit__strategy;
-extern const ambit__strategy ambit__strategy_random, ambit__strategy_pct, ambit__strategy_mixed,
-    ambit__strategy_explore, ambit__strategy_follow;
-
-/* random.c: their settings. */
-void ambit__pct_set(unsigned depth, uint64_t steps);
-/* explore.c: begins anew. 0: any number, and so by partial orders. */
-void ambit__explore_set(unsigned preemptions);
-/* follow.c: plays decisions as they were written down; beyond their end, or where one no longer fits, the
- * usual ones: the same thread, the newest store. */
-typedef struct ambit__written {
-    uint8_t kind, count, chosen;
-} ambit__written;
-void ambit__follow_set(const ambit__written *decisions, size_t count);
-
-/* Every decision of the schedule under way, in order (step.c writes them down). */
-extern ambit__written *ambit__decisions;
-extern size_t ambit__decision_count;
-
 /* ---- mutant.c -------------------------------------------------------------------------------- */
 
 /* The order that counts at this site: `order`, unless the site is being weakened. Every atomic operation,
@@ -500,9 +466,10 @@ typedef struct ambit__finding {
 } ambit__finding;
 extern ambit__finding ambit__found;
 
+struct ambit__strategy; /* strategy.h */
 /* Plays one schedule from start to end; the state is as before afterwards. False: a failure, in
  * `ambit__found`. */
-bool ambit__play(const ambit__strategy *strategy, uint64_t seed, ambit_schedule_fn *scenario,
+bool ambit__play(const struct ambit__strategy *strategy, uint64_t seed, ambit_schedule_fn *scenario,
                  void *argument);
 /* Set while `before` is played: what it leaves stays. */
 extern bool ambit__keeping;
@@ -519,5 +486,7 @@ extern size_t ambit__row_count;
 
 /* The real ones, for the runtime itself. */
 void *__real_realloc(void *memory, size_t bytes);
+
+#include "schedule/strategy.h"
 
 #endif
