@@ -9,6 +9,7 @@
 #include "ambit/clock.h"
 #include "ambit/ctx.h"
 #include "ambit/memory.h"
+#include "ambit/pool.h"
 #include "ambit/site.h"
 #include "ambit/status.h"
 #include "ambit/timer.h"

@@ -27,9 +27,10 @@ extern "C" {
 typedef enum ambit_kind {
     AMBIT_KIND_CTX = 0,
     AMBIT_KIND_HOLD = 1,
-    AMBIT_KIND_TIMER = 2
+    AMBIT_KIND_TIMER = 2,
+    AMBIT_KIND_OBJECT = 3 /* of a pool, and out */
 } ambit_kind;
-#define AMBIT_KIND_COUNT 3
+#define AMBIT_KIND_COUNT 4
 const char *ambit_kind_name(ambit_kind kind);
 
 /* Age bands: under 1 s, 10 s, 1 min, 10 min, 1 h, and older. */
@@ -129,8 +130,8 @@ AMBIT_MUST_CHECK ambit_status ambit_census_write_growth_json(const ambit_census 
 typedef enum ambit_verdict_kind {
     AMBIT_VERDICT_OVERDUE = 0, /* open past its deadline by more than the limit (ns) */
     AMBIT_VERDICT_ZOMBIE = 1,  /* closed, and still kept, for longer than the limit (ns) */
-    /* a context or hold is open for longer than the limit (ns), and neither it nor what it holds is
-     * marked long-lived */
+    /* a context or hold is open, or an object out, for longer than the limit (ns), and neither it nor
+     * what it holds is marked long-lived */
     AMBIT_VERDICT_OLD = 2,
     AMBIT_VERDICT_LARGE = 3, /* owns more bytes than the limit */
     /* a cancel callback runs, or ran since the last check, for longer than the limit (ns) */

@@ -17,6 +17,7 @@ typedef enum ambit_status {
     AMBIT_EXISTS = 1,    /* the key already has a value in this context; the old one stands */
     AMBIT_CANCELLED = 2, /* the context was cancelled or closed */
     AMBIT_TIMED_OUT = 3, /* the context's deadline has passed */
+    AMBIT_BUSY = 4,      /* something is still out or in use; nothing was done */
 
     AMBIT_EMEMORY = 64,  /* the allocator returned nothing */
     AMBIT_EBUDGET = 65,  /* the context's byte budget would be exceeded; nothing was stored */

@@ -28,6 +28,11 @@
     atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_acquire,            \
                                             memory_order_relaxed)
 
+/* May fail without a reason. */
+#define ambit__swap_release(p, expected, v)                                                        \
+    atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_release,              \
+                                          memory_order_relaxed)
+
 /* An add by the only thread that ever writes `p`: no locked instruction. */
 #define ambit__bump_release(p, v) ambit__store_release((p), ambit__load_relaxed(p) + (v))
 #define ambit__bump_relaxed(p, v) ambit__store_relaxed((p), ambit__load_relaxed(p) + (v))

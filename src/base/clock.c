@@ -2,6 +2,7 @@
 
 #include <stddef.h>
 
+#include "ambit/entry.h"
 #include "base/bug.h"
 #include "base/park.h"
 
@@ -59,5 +60,19 @@ void ambit_clock_set(const ambit_clock *clock) {
     ambit__store_release(&custom_now, clock ? clock->now_ns : NULL);
     ambit__store_release(&custom_user, clock ? clock->user : NULL);
     ambit__store_release(&ambit__clock_version, next | (clock ? CUSTOM : 0));
+    ambit__store_relaxed(&ambit__stamp.now_ns, 0); /* it was another clock's */
     ambit__spin_unlock(&setting);
+}
+
+struct ambit__stamp ambit__stamp;
+
+void ambit__stamp_set(int64_t now_ns) {
+    ambit__spin_lock(&setting);
+    ambit__store_relaxed(&ambit__stamp.now_ns, ambit__clock_is_custom() ? 0 : now_ns);
+    ambit__spin_unlock(&setting);
+}
+
+void ambit__stamp_forked(void) {
+    ambit__spin_reset(&setting); /* the timer thread may have had it */
+    ambit__store_relaxed(&ambit__stamp.now_ns, 0);
 }

@@ -26,6 +26,12 @@ static inline int64_t ambit__clock_system(clockid_t id) {
     return (int64_t)time.tv_sec * AMBIT_SECOND + time.tv_nsec;
 }
 
+/* Stores `ambit__stamp` (ambit/entry.h), but 0 if the clock is a program's own: that may be read by each
+ * who wants to know. Thread: any. */
+void ambit__stamp_set(int64_t now_ns);
+/* In the child of a fork(), alone: nobody renews it. */
+void ambit__stamp_forked(void);
+
 /* At most ambit__clock_lag() behind ambit__clock_now, never ahead; an eighth of its price. */
 static inline int64_t ambit__clock_coarse(void) {
     int64_t now_ns;

@@ -16,6 +16,10 @@ typedef enum ambit__rank {
     AMBIT__RANK_CTX,         /* ctx/shard.h: a list of those who wait */
     AMBIT__RANK_WHEEL,       /* timer/slots.h */
     AMBIT__RANK_SHARDS,      /* ctx/shard.c: free ones */
+    AMBIT__RANK_POOLS,       /* pool/open.c: all pools */
+    AMBIT__RANK_POOL,        /* pool/pool.h: one of them */
+    AMBIT__RANK_TIES,        /* pool/tie.c */
+    AMBIT__RANK_WALKS,       /* census/walk.c */
     AMBIT__RANK_MARKS,       /* census/check.c: reports and returns */
     AMBIT__RANK_SLOW,        /* census/slow.c */
     AMBIT__RANK_SLAB,        /* census/slab.c */

@@ -10,6 +10,8 @@ const char *ambit_strerror(ambit_status status) {
         return "the context was cancelled";
     case AMBIT_TIMED_OUT:
         return "the context's deadline has passed";
+    case AMBIT_BUSY:
+        return "something is still in use";
     case AMBIT_EMEMORY:
         return "out of memory";
     case AMBIT_EBUDGET:

@@ -11,6 +11,7 @@
 #include "base/park.h"
 #include "base/thread.h"
 #include "census/verdict.h"
+#include "census/walk.h"
 
 enum { BATCH = 64, KEPT_SLOTS = 256 };
 
@@ -241,7 +242,8 @@ static void judge_kind(ambit__check *check, ambit_verdict_kind kind, const struc
 
 /* A timer is never old: it waits for its time, and then it goes. */
 static bool applies(ambit_verdict_kind kind, ambit_kind object) {
-    return object == AMBIT_KIND_CTX || (object == AMBIT_KIND_HOLD && kind == AMBIT_VERDICT_OLD);
+    if (object == AMBIT_KIND_CTX) return true;
+    return kind == AMBIT_VERDICT_OLD && (object == AMBIT_KIND_HOLD || object == AMBIT_KIND_OBJECT);
 }
 
 /* Its memory is a context's for ever, whoever lives there now. */
@@ -288,12 +290,14 @@ uint64_t ambit_verdict_check(ambit_verdict_hook *hook, void *user) {
     ambit__mutex_lock(&checking);
     ambit__store_relaxed(&checker, ambit__thread_id());
     check.now_ns = ambit__clock_coarse();
+    ambit__walk_begin();
     ambit__crowd_begin(&check);
     for (int kind = 0; kind < AMBIT_KIND_COUNT; kind++)
         ambit__slab_walk(ambit__slab_of((ambit_kind)kind), judge, &check);
     flush(&check);
     ambit__slow_callbacks_give(&check);
     ambit__crowd_give(&check);
+    ambit__walk_end();
     ambit__store_relaxed(&checker, 0);
     ambit__mutex_unlock(&checking);
     return check.given;
@@ -304,7 +308,9 @@ uint64_t ambit_verdict_check(ambit_verdict_hook *hook, void *user) {
 void ambit__verdict_forked(void) {
     ambit__spin_reset(&lock);
     ambit__slow_callbacks_forked();
-    if (ambit__load_relaxed(&checker) == ambit__thread_id()) return;
+    bool goes_on = ambit__load_relaxed(&checker) == ambit__thread_id();
+    ambit__walks_forked(goes_on ? 1 : 0);
+    if (goes_on) return;
     for (uint32_t i = batch_confirmed; i < batch_count; i++)
         (void)ambit__and_relaxed(&batch[i].entry->marks, ~(1u << batch[i].verdict.kind));
     batch_count = batch_confirmed = 0;

@@ -87,9 +87,8 @@ void ambit__slab_spill(ambit__slab *slab, ambit__thread *self, void *object) {
     ambit__spin_unlock(&slab->lock);
 }
 
-void ambit__slab_walk(ambit__slab *slab,
-                      void (*visit)(ambit__slab *slab, ambit__entry *entry, void *argument),
-                      void *argument) {
+void ambit__slab_walk(ambit__slab *slab, ambit__slab_visit *visit, void *argument) {
+    if (slab->walk) slab->walk(visit, argument);
     /* Acquire pairs with the release in add_chunk(). */
     for (ambit__chunk *chunk = ambit__load_acquire(&slab->chunks); chunk; chunk = chunk->next) {
         for (uint32_t i = 0; i < chunk->count; i++) {
@@ -108,6 +107,8 @@ ambit__slab *ambit__slab_of(ambit_kind kind) {
         return &ambit__slab_hold;
     case AMBIT_KIND_TIMER:
         return &ambit__slab_timer;
+    case AMBIT_KIND_OBJECT:
+        return &ambit__slab_object;
     }
     return NULL;
 }

@@ -34,6 +34,9 @@ typedef struct ambit__facts {
  */
 void ambit__census_ready(void);
 
+struct ambit__slab;
+typedef void ambit__slab_visit(struct ambit__slab *slab, ambit__entry *entry, void *argument);
+
 /* Kinds are static; everything but the first group is zero at the start. */
 typedef struct ambit__slab {
     /* fixed */
@@ -41,6 +44,9 @@ typedef struct ambit__slab {
     uint32_t object_bytes; /* a multiple of 64 */
     /* Reads what it can with atomic loads; the object may be freed and born again meanwhile. */
     void (*inspect)(const ambit__entry *object, ambit__facts *facts);
+    /* For a kind whose objects are not in chunks of this file's: visits them. What it visits stays
+     * readable until the walk has ended (walk.h). */
+    void (*walk)(ambit__slab_visit *visit, void *argument);
     /* any thread */
     _Atomic(struct ambit__chunk *) chunks; /* newest first, only ever added to */
     ambit__spin lock;
@@ -62,11 +68,6 @@ static inline void *ambit__slab_get(ambit__slab *slab, ambit_kind kind, ambit__t
     return ambit__slab_refill(slab, self);
 }
 
-/* One object in so many gets a stack; 0 while that is switched off. Read at each birth, and so in a
- * cache line of its own. */
-extern struct ambit__sampling {
-    _Atomic(uint32_t) mean;
-} __attribute__((aligned(64))) ambit__sampling __attribute__((visibility("hidden")));
 /* Where the next one is, drawn with a random number: so many births are passed over. */
 uint64_t ambit__sample_skip(uint32_t mean, uint64_t random);
 /* Gives the object a stack, if it is its turn. */
@@ -112,12 +113,10 @@ static inline void ambit__slab_put(ambit__slab *slab, ambit_kind kind, ambit__th
 
 /* Calls `visit` for every living object; it may go meanwhile. The visit reads the birth, then the site, both
  * with acquire, then the rest, and then looks whether those two are the same. */
-void ambit__slab_walk(ambit__slab *slab,
-                      void (*visit)(ambit__slab *slab, ambit__entry *entry, void *argument),
-                      void *argument);
+void ambit__slab_walk(ambit__slab *slab, ambit__slab_visit *visit, void *argument);
 
 /* The slabs of the process by kind, each defined by the room that owns the type. */
-extern ambit__slab ambit__slab_ctx, ambit__slab_hold, ambit__slab_timer;
+extern ambit__slab ambit__slab_ctx, ambit__slab_hold, ambit__slab_timer, ambit__slab_object;
 ambit__slab *ambit__slab_of(ambit_kind kind);
 
 #endif

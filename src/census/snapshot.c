@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "census/slab.h"
+#include "census/walk.h"
 
 enum { FIRST_CAPACITY = 64 };
 
@@ -18,6 +19,8 @@ const char *ambit_kind_name(ambit_kind kind) {
         return "hold";
     case AMBIT_KIND_TIMER:
         return "timer";
+    case AMBIT_KIND_OBJECT:
+        return "object";
     }
     return "unknown";
 }
@@ -167,8 +170,10 @@ ambit_status ambit_census_take(ambit_census **out) {
     struct taking taking = {ambit__census_new(), ambit__clock_coarse(), false};
     *out = NULL;
     if (!taking.census) return AMBIT_EMEMORY;
+    ambit__walk_begin();
     for (int kind = 0; kind < AMBIT_KIND_COUNT; kind++)
         ambit__slab_walk(ambit__slab_of((ambit_kind)kind), count_object, &taking);
+    ambit__walk_end();
     if (taking.failed) {
         ambit_census_free(taking.census);
         return AMBIT_EMEMORY;

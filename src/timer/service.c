@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "timer/service.h"
+#include "timer/stamp.h"
 
 static _Atomic(ambit__wheel *) wheels; /* newest first; only ever added to */
 static _Atomic(uint32_t) doorbell;
@@ -99,6 +100,7 @@ static bool leave(uint32_t mine) {
     ambit__mutex_lock(&life);
     bool ends = ambit__load_relaxed(&ambit__timer_service) == ASKED;
     if (ends) ambit__store_relaxed(&ambit__timer_service, ENDED);
+    if (ends) ambit__stamp_stop();
     ambit__store_relaxed(&answered, ambit__load_relaxed(&asks));
     ambit__mutex_unlock(&life);
     ambit__unpark(&answered, AMBIT__ALL);
@@ -158,6 +160,7 @@ static void forget_parent(void) {
     ambit__store_relaxed(&answered, ambit__load_relaxed(&asks));
     ambit__store_relaxed(&life.state, 0);
     serving = false;
+    ambit__stamp_renewal_forked();
     for (ambit__wheel *wheel = ambit__load_relaxed(&wheels); wheel; wheel = wheel->next)
         ambit__wheel_init(wheel, ambit__clock_now());
 }
