@@ -149,6 +149,7 @@ static void *sleep_for_ever(void *given) {
     self->thread_pointer = thread_pointer();
     gate_open(&hosts[RUNNER]); /* the numbers above are there */
     if (!borrowing) {
+        ambit__crash_thread_begins((unsigned)(self - hosts));
         (void)__builtin_setjmp(self->home);
         if (!self->begins) gate_wait(self);
         self->begins = false;

@@ -231,24 +231,24 @@ void ambit__report_failure(FILE *out, const ambit__story *story) {
 
 /* ---- Stuck ------------------------------------------------------------------------------------ */
 
-void ambit__report_stuck(const char *text) {
+void ambit__report_stuck(const char *text, const void *site) {
     /* The call that hangs may hold a lock that we need for the names: then the alarm ends it. */
     (void)signal(SIGALRM, SIG_DFL);
     (void)alarm(5);
     const ambit__schedule_thread *self = ambit__self;
-    (void)fprintf(stderr, "\nambit::schedule: %s: %s\n",
-                  ambit__options && ambit__options->name ? ambit__options->name : "?", text);
+    const char *test = ambit__options && ambit__options->name ? ambit__options->name : "?";
+    (void)fprintf(stderr, "\nambit::schedule: %s: %s\n", test, text);
     if (ambit__playing.strategy)
         (void)fprintf(stderr, "    play it again:   --only=%s --strategy=%s --seed=0x%" PRIx64 "\n",
-                      ambit__options ? ambit__options->name : "", ambit__playing.strategy->name,
-                      ambit__playing.seed);
+                      test, ambit__playing.strategy->name, ambit__playing.seed);
     (void)fflush(stderr);
     if (self) {
         const char *name = ambit__function_name(self->start ? (const void *)(uintptr_t)self->start
                                                             : (const void *)(uintptr_t)self->run);
-        (void)fprintf(stderr, "    thread %u, which began with %s(), in calls from:\n", self->index,
-                      name ? name : "?");
-        print_calls(stderr, NULL, self);
+        bool known = site || self->call_count > 1;
+        (void)fprintf(stderr, "    thread %u, which began with %s()%s\n", self->index,
+                      name ? name : "?", known ? ", is here:" : "");
+        if (known) print_calls(stderr, site, self);
     }
     (void)fflush(stderr);
     (void)alarm(0);

@@ -86,7 +86,5 @@ typedef struct ambit__now_playing {
     uint64_t seed;
 } ambit__now_playing;
 extern ambit__now_playing ambit__playing;
-/* A call that blocks for real, or code that never takes a step: says where, from the watchdog's thread. */
-void ambit__report_stuck(const char *text);
 
 #endif
