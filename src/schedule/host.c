@@ -40,6 +40,7 @@ typedef struct sleeper {
 
 static sleeper hosts[AMBIT__THREADS + 1];
 static unsigned host_count;
+static pid_t host_process; /* a child has stacks to borrow, but no threads that run by themselves */
 static bool borrowing;
 static unsigned running = RUNNER;
 
@@ -166,6 +167,8 @@ bool ambit__host_prepare(unsigned count) {
         hosts[RUNNER].thread_pointer = thread_pointer();
         note_bounds(&hosts[RUNNER]);
     }
+    if (!borrowing && host_process != getpid()) host_count = 0;
+    host_process = getpid();
     while (host_count < count) {
         pthread_t thread;
         int error = __real_pthread_create(&thread, NULL, sleep_for_ever, &hosts[host_count]);

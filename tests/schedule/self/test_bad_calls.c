@@ -53,7 +53,6 @@ CALL(fread, (int)fread(letters, 1, 1, stream))
 CALL(fread_unlocked, (int)(fread_unlocked)(letters, 1, 1, stream))
 CALL(fgets_unlocked, fgets_unlocked(letters, sizeof letters, stream) == NULL)
 CALL(getc_unlocked, getc_unlocked(stream))
-CALL(fgetc_unlocked, (fgetc_unlocked)(stream))
 CALL(getdelim, (int)getdelim(&line, &line_bytes, 'x', stream))
 CALL(fscanf, fscanf(stream, "%d", &number))
 static void call_getline(void *argument) {
@@ -107,7 +106,6 @@ static void calls_name_themselves(void **state) {
         WAITS(fread_unlocked),
         WAITS(fgets_unlocked),
         WAITS(getc_unlocked),
-        WAITS(fgetc_unlocked),
         WAITS(getdelim),
         WAITS(fscanf),
         {call_getline, AMBIT_SCHEDULE_UNSUPPORTED, "() of descriptor"}, /* inline: getdelim() */
