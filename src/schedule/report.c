@@ -196,8 +196,10 @@ static void print_again(FILE *out, const ambit__story *story) {
     (void)fputs("\n", out);
     if (story->before) return; /* it has no choice */
     if (!story->by_choices)
-        (void)fprintf(out, "    play it again:   --only=%s --strategy=%s%s --seed=0x%" PRIx64 "\n",
-                      story->name, story->strategy, story->settings, story->seed);
+        (void)fprintf(out,
+                      "    play it again:   --only=%s --strategy=%s%s --seed=0x%" PRIx64
+                      " --trace-hash=0x%016" PRIx64 "\n",
+                      story->name, story->strategy, story->settings, story->seed, story->hash);
     if (ambit__found.failure == AMBIT_SCHEDULE_DIVERGED)
         return; /* nothing plays that again for sure */
     (void)fprintf(out, "    as in the table: --only=%s --strategy=%s --choices=", story->name,

@@ -139,8 +139,15 @@ static const void *describe(char *text, size_t size, unsigned seconds) {
 static unsigned wanted_patience(void) {
     /* NOLINTNEXTLINE(concurrency-mt-unsafe): no other thread is under way */
     const char *wish = getenv("AMBIT_SCHEDULE_PATIENCE");
-    long seconds = wish ? strtol(wish, NULL, 10) : 0;
-    return seconds > 0 && seconds < 86400 ? (unsigned)seconds : PATIENCE_SECONDS;
+    if (!wish) return PATIENCE_SECONDS;
+    char *end;
+    errno = 0;
+    long seconds = strtol(wish, &end, 10);
+    if (end != wish && !*end && !errno && seconds > 0 && seconds < 86400) return (unsigned)seconds;
+    (void)fprintf(stderr,
+                  "AMBIT_SCHEDULE_PATIENCE: \"%s\", expected seconds from 1 to 86399; it is %d\n",
+                  wish, PATIENCE_SECONDS);
+    return PATIENCE_SECONDS;
 }
 
 /* False when it was told to stop. */
