@@ -19,7 +19,7 @@
  *   random.c, explore.c, explore_meet.c, follow.c  strategies
  *   run.c, again.c, shrink.c  many schedules; one that failed once more, and shorter
  *   mutant.c, survey.c        weakened orders, and which of them are noticed
- *   symbol.c, variable.c, row.c, table.c, report.c  what is told
+ *   symbol.c, variable.c, row.c, table.c, report.c, black_box.c  what is told
  *   crash.c, watchdog.c, system_call.c  ends that nobody planned
  *   main.c, main_entry.c, command.c, alone.c  the program of tests
  *

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "schedule/descriptor.h"
 #include "schedule/report.h"
 
 static const char *const failure_names[] = {
@@ -75,11 +76,19 @@ static bool is_runtime(const void *site) {
     return strcmp(name, "entry") == 0 || strncmp(name, "ambit__", 7) == 0;
 }
 
+#define CALLS_TOLD 24 /* the innermost: of a function that calls itself for ever nobody reads all */
+
 static void print_calls(FILE *out, const void *site, const ambit__schedule_thread *thread) {
     if (site) print_site(out, site);
     unsigned count = thread->call_count < AMBIT__CALLS ? thread->call_count : AMBIT__CALLS;
-    while (count-- > 0)
-        if (count > 0 || !is_runtime(thread->calls[0])) print_site(out, thread->calls[count]);
+    for (unsigned told = 0; count-- > 0; told++) {
+        if (count == 0 && is_runtime(thread->calls[0])) return;
+        if (told == CALLS_TOLD) {
+            (void)fprintf(out, "        ... %u more calls\n", thread->call_count - told);
+            return;
+        }
+        print_site(out, thread->calls[count]);
+    }
 }
 
 /* ---- Who waits -------------------------------------------------------------------------------- */
@@ -114,7 +123,10 @@ static void print_waiting(FILE *out, unsigned index, const ambit__operation *wai
         (void)fputs(waiting->waits_for, out);
     }
     bool own = waiting->kind == AMBIT__OP_JOIN || waiting->kind == AMBIT__OP_GRACE;
-    if (!own && waiting->address)
+    int descriptor = ambit__descriptor_number(waiting->address);
+    if (descriptor >= 0)
+        (void)fprintf(out, ", descriptor %d", descriptor);
+    else if (!own && waiting->address)
         (void)fprintf(out, " %s",
                       ambit__address_text((uintptr_t)waiting->address, 0, name, sizeof name));
     if (waiting->holder_known) {
@@ -227,6 +239,7 @@ void ambit__report_failure(FILE *out, const ambit__story *story) {
     ambit__table table = {ambit__rows, ambit__row_count, failing_row(),
                           all_wait(ambit__found.failure) ? ambit__found.waiting : NULL};
     ambit__table_print(out, &table);
+    ambit__black_boxes_print(out);
     print_again(out, story);
     (void)fflush(out);
 }

@@ -27,6 +27,15 @@ AMBIT_SCHEDULE_TEST(fails) {
 }
 AMBIT_SCHEDULE_TEST_WITH(clean, .schedules = 70) { add_twice(); }
 
+/* As in a library that nobody has told of this. */
+__attribute__((disable_sanitizer_instrumentation, noinline)) static void *unseen(void) {
+    return malloc(8);
+}
+AMBIT_SCHEDULE_TEST(goes_through_a_black_box) {
+    free(unseen());
+    ambit_schedule_assert(!"seen");
+}
+
 static int call(const char *line) {
     char words[1024], *arguments[32] = {"program"};
     int count = 1;
@@ -74,6 +83,14 @@ static void a_search_of_all_has_no_seeds(void **state) {
     check("--preemptions=2 --seed=3", 2, "--seed: expected another strategy");
 }
 
+static void what_is_not_seen_into_is_named(void **state) {
+    (void)state;
+    check("--only=goes_through_a_black_box", 1,
+          "not seen into, as not compiled with -fsanitize=thread: unseen()\n");
+    check("--only=fails", 1, "FAIL fails");
+    check_says_not("not seen into");
+}
+
 /* ---- A seed of another program --------------------------------------------------------------- */
 
 static void a_trace_hash_is_of_one_schedule(void **state) {
@@ -83,7 +100,7 @@ static void a_trace_hash_is_of_one_schedule(void **state) {
     check("--trace-hash=0x1 --seed=1 --schedules=5", 2, expected);
     check("--trace-hash=0x1 --seed=1 --mutants", 2, expected);
     check("--trace-hash=abc --seed=1", 2, "--trace-hash: \"abc\", expected a number");
-    check("--trace-hash=0x1 --seed=1", 2, "--trace-hash: 2 tests chosen, expected one");
+    check("--trace-hash=0x1 --seed=1", 2, "--trace-hash: 3 tests chosen, expected one");
 }
 
 static void another_trace_is_a_failure(void **state) {
@@ -154,6 +171,7 @@ int main(void) {
         cmocka_unit_test(choices_are_one_schedule),
         cmocka_unit_test(a_list_plays_nothing),
         cmocka_unit_test(a_search_of_all_has_no_seeds),
+        cmocka_unit_test(what_is_not_seen_into_is_named),
         cmocka_unit_test(a_trace_hash_is_of_one_schedule),
         cmocka_unit_test(another_trace_is_a_failure),
         cmocka_unit_test(figures_are_whole_or_not_there),
