@@ -58,11 +58,24 @@ static bool is_call(const ambit__operation *row) {
            row->kind != AMBIT__OP_EXIT;
 }
 
+/* Thousands of rows are of a few lines, and to look up a function takes long. False: it was asked before. */
+#define SITES_MOST 256
+static bool is_new(const void **sites, unsigned *count, const void *site) {
+    for (unsigned i = 0; i < *count; i++)
+        if (sites[i] == site) return false;
+    if (*count == SITES_MOST) return false;
+    sites[(*count)++] = site;
+    return true;
+}
+
 static unsigned find_functions(function *found) {
-    unsigned count = 0;
+    const void *sites[SITES_MOST];
+    unsigned count = 0, site_count = 0;
     for (size_t i = 0; i < ambit__row_count && count < TOLD_MOST; i++) {
         function at;
-        if (!is_call(&ambit__rows[i]) || !function_at(ambit__rows[i].site, &at)) continue;
+        const ambit__operation *row = &ambit__rows[i];
+        if (!is_call(row) || !is_new(sites, &site_count, row->site)) continue;
+        if (!function_at(row->site, &at)) continue;
         bool known = says_it_is_entered(&at);
         for (unsigned j = 0; j < count; j++)
             if (found[j].start == at.start) known = true;
