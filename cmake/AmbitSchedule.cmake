@@ -18,11 +18,12 @@
 # say. Fortified calls would reach the C library under names that nobody puts anything in the place of; and
 # what the compiler makes of memcpy(), or of malloc() and free() in a row, nobody would see. A static variable
 # that a single function uses, and writes first, clang takes for the function's own if that one calls
-# nothing, shared or not (Peterson's `turn`): so each calls something, on its way in and out.
+# nothing, shared or not (Peterson's `turn`): so each calls something, on its way in and out. And
+# thread-local variables are reached by a word in memory and not by the register: see src/schedule/host.c.
 # A function, since functions are known everywhere and variables are not.
 function(ambit__schedule_flags variable)
   set(${variable} -fsanitize=thread -O1 -g -fno-builtin
-      -finstrument-functions -UNDEBUG -U_FORTIFY_SOURCE PARENT_SCOPE)
+      -finstrument-functions -mno-tls-direct-seg-refs -UNDEBUG -U_FORTIFY_SOURCE PARENT_SCOPE)
 endfunction()
 
 # Stops if a sanitizer comes with the flags of the whole project. What comes with a library is noticed by
