@@ -139,8 +139,7 @@ AMBIT__INLINE void ambit_pool_put_at(ambit_pool *pool, void *memory, const ambit
         return;
     }
     magazine->items[count] = object;
-    /* Release is for a child of fork(): what is counted is there. */
-    AMBIT__STORE_RELEASE(&magazine->count, count + 1);
+    AMBIT__STORE_RELAXED(&magazine->count, count + 1);
     AMBIT__STORE_RELEASE(&ambit__pools_of_thread.inside, 0); /* A3 */
 }
 

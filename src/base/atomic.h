@@ -20,6 +20,7 @@
 #define ambit__or_acq_rel(p, v) atomic_fetch_or_explicit((p), (v), memory_order_acq_rel)
 #define ambit__or_release(p, v) atomic_fetch_or_explicit((p), (v), memory_order_release)
 #define ambit__or_relaxed(p, v) atomic_fetch_or_explicit((p), (v), memory_order_relaxed)
+#define ambit__exchange_relaxed(p, v) atomic_exchange_explicit((p), (v), memory_order_relaxed)
 #define ambit__exchange_acquire(p, v) atomic_exchange_explicit((p), (v), memory_order_acquire)
 #define ambit__exchange_acq_rel(p, v) atomic_exchange_explicit((p), (v), memory_order_acq_rel)
 #define ambit__exchange_release(p, v) atomic_exchange_explicit((p), (v), memory_order_release)
@@ -28,7 +29,10 @@
     atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_acquire,            \
                                             memory_order_relaxed)
 
-/* May fail without a reason. */
+/* These may fail without a reason. */
+#define ambit__swap_relaxed(p, expected, v)                                                        \
+    atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_relaxed,              \
+                                          memory_order_relaxed)
 #define ambit__swap_release(p, expected, v)                                                        \
     atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_release,              \
                                           memory_order_relaxed)

@@ -47,7 +47,7 @@ AMBIT__UNCHECKED ambit__magazine *ambit__magazine_own(ambit_pool *pool) {
     ambit__spin_lock(&pool->lock);
     if (!cartridge) return NULL;
     link_cartridge(pool, cartridge);
-    ambit__store_release(slot_of(cartridge), &cartridge->magazine); /* V3 */
+    ambit__store_relaxed(slot_of(cartridge), &cartridge->magazine); /* this thread's own */
     return &cartridge->magazine;
 }
 
@@ -64,7 +64,7 @@ void ambit__magazine_fill(ambit_pool *pool, ambit__magazine *magazine) {
         __builtin_prefetch(object, 1);
         magazine->items[count++] = object;
     }
-    ambit__store_release(&magazine->count, count); /* for a child of fork() */
+    ambit__store_relaxed(&magazine->count, count);
 }
 
 void ambit__magazine_spill(ambit_pool *pool, ambit__magazine *magazine) {

@@ -39,10 +39,11 @@ static void push_free(struct ambit__tie *tie) {
 }
 
 static struct ambit__tie *pop_free(struct ties *ties) {
-    struct ambit__tie *first = ambit__load_acquire(&ties->free);
-    while (first && !ambit__swap_acquire(&ties->free, &first, first->next_free)) {
+    for (;;) {
+        /* Acquire pairs with the release in push_free(): `next_free` is read here. */
+        struct ambit__tie *first = ambit__load_acquire(&ties->free);
+        if (!first || ambit__swap_relaxed(&ties->free, &first, first->next_free)) return first;
     }
-    return first;
 }
 
 static void untie(ambit__object *object) {
@@ -53,8 +54,9 @@ static void untie(ambit__object *object) {
 /* The destructor. */
 static void give_back(void *argument) {
     struct ambit__tie *tie = argument;
-    /* Acquire-release, here and in ambit__tie_cut(): one of the two has the object. */
-    ambit__object *object = ambit__exchange_acq_rel(&tie->object, NULL);
+    /* Relaxed, all that is done to `object`: who puts what another has borrowed comes after that by what
+     * has handed it on, and the end of the context comes after all that was put before. */
+    ambit__object *object = ambit__exchange_relaxed(&tie->object, NULL);
     if (!object) return;
     untie(object);
     ambit_pool_put_at(object->pool, ambit__object_memory(object),
@@ -63,7 +65,7 @@ static void give_back(void *argument) {
 
 bool ambit__tie_cut(ambit__object *object) {
     struct ambit__tie *tie = ambit__load_relaxed(&object->tie);
-    if (!ambit__exchange_acq_rel(&tie->object, NULL)) return false;
+    if (!ambit__exchange_relaxed(&tie->object, NULL)) return false;
     untie(object);
     push_free(tie);
     return true;
@@ -90,7 +92,6 @@ void *ambit_pool_borrow_at(ambit_pool *pool, ambit_ctx *ctx, const ambit_site *s
     ambit__object *object = (ambit__object *)memory - 1;
     ambit__store_relaxed(&object->tie, tie);
     (void)ambit__or_relaxed(&object->entry.marks, AMBIT__POOL_MARK_TIED);
-    /* Release pairs with the exchanges: who takes the object finds the mark. */
-    ambit__store_release(&tie->object, object);
+    ambit__store_relaxed(&tie->object, object);
     return memory;
 }
