@@ -40,6 +40,7 @@ typedef struct ambit__attempt {
     size_t bytes;
     bool writes, atomic, copies;
     const void *site;
+    uintptr_t blank_from; /* of a read: all behind is blank; 0: not known yet */
 } ambit__attempt;
 
 /* bad_access.c: the schedule has failed. */

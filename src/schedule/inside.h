@@ -12,7 +12,7 @@
  *   step.c, thread.c, reset.c, scenario.c  steps, threads, time, failing; begin and end
  *   host.c                    threads of the kernel, and going from one to another
  *   history.c                 memory as C11 allows it
- *   shadow.c, bad_access.c    who touched which byte; putting all back
+ *   shadow*.c, bad_access.c   who touched which byte; putting all back
  *   arena.c, mapping.c        the heap of a schedule
  *   object.c, descriptor.c    locks and the like; files and sockets
  *   rcu.c, rcu_liburcu.c      liburcu's model, under liburcu's names
@@ -343,11 +343,12 @@ typedef struct ambit__access {
 #define AMBIT__ACCESSES 12
 typedef struct ambit__granule {
     uintptr_t address; /* a multiple of 8 */
-    uint32_t schedule; /* it is of this one */
     uint8_t count;     /* of accesses */
     uint8_t freed;     /* bytes that were given back, or belong to no block of the heap */
     uint8_t blank;     /* bytes of the heap that nobody wrote */
+    uint8_t written;   /* bytes that the undo puts back */
     uint8_t renewed;   /* bytes written plainly since history.c last looked; it clears them */
+    uint8_t place;     /* shadow.h's: what memory it is */
     const void *freed_site;
     struct ambit__location *locations; /* history.c's, in this granule */
     ambit__access accesses[AMBIT__ACCESSES];
@@ -362,8 +363,9 @@ void ambit__shadow_keep(void);
 void ambit__shadow_forget(void);
 /* These bytes are put back at once, and nobody has touched them: a thread's own, for the next thread. */
 void ambit__shadow_renew(uintptr_t low, uintptr_t high);
-/* Calls `visit` for each 8 bytes outside of the heap and stacks that were touched: where pointers may be. */
-void ambit__shadow_each_root(void (*visit)(uintptr_t value, void *argument), void *argument);
+/* Calls `visit` for all 8 bytes outside of the heap and stacks that were touched: where pointers
+ * may be. */
+void ambit__shadow_each_root(void (*visit)(const uintptr_t *values, size_t count));
 ambit__granule *ambit__shadow_at(uintptr_t address);
 /* An access, checked against those before. No step. */
 void ambit__shadow_access(uintptr_t address, size_t bytes, bool writes, bool atomic,
