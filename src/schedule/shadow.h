@@ -61,8 +61,10 @@ ambit__page *ambit__shadow_page(uint32_t index);
 ambit__cell *ambit__shadow_make(uintptr_t address, const void *site);
 ambit__page *ambit__shadow_page_at(uintptr_t address); /* NULL if there is none */
 ambit__page *ambit__shadow_page_make(uintptr_t address);
-/* Whether a granule of that page may have a cell of its own; it may say so and be wrong. */
-bool ambit__shadow_has_cells(uintptr_t page);
+/* Whether a granule near this one may have a cell of its own: in the same stretch of so many bytes. It may say
+ * so and be wrong. */
+#define AMBIT__STRETCH ((uintptr_t)128)
+bool ambit__shadow_has_cells(uintptr_t address);
 void ambit__shadow_clear(void);
 
 static inline uint32_t ambit__slot_of(uintptr_t address) {

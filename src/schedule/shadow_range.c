@@ -63,18 +63,19 @@ static ambit__cell *cell_of_run(ambit__page *page, unsigned from, unsigned end, 
     return &page->cells[number];
 }
 
-static bool are_same(const ambit__cell *one, const ambit__cell *other) {
-    const ambit__granule *a = &one->granule, *b = &other->granule;
-    return one->allocated == other->allocated && a->count == b->count && a->freed == b->freed &&
-           a->blank == b->blank && a->written == b->written && a->place == b->place &&
-           a->freed_site == b->freed_site &&
-           memcmp(a->accesses, b->accesses, a->count * sizeof a->accesses[0]) == 0;
+/* They are of one block, since those are apart; so where it was allocated is the same. */
+static bool are_same(const ambit__granule *one, const ambit__granule *other) {
+    size_t from = offsetof(ambit__granule, count);
+    return one->count == other->count &&
+           memcmp((const char *)one + from, (const char *)other + from,
+                  offsetof(ambit__granule, accesses) - from +
+                      one->count * sizeof one->accesses[0]) == 0;
 }
 
 /* The run joins the one beside it, at `other`, if nothing tells them apart any more. */
 static void join(ambit__page *page, unsigned from, unsigned end, unsigned other) {
     unsigned number = page->of[from], into = page->of[other];
-    if (number == into || !shares(into) || !are_same(&page->cells[number], &page->cells[into]))
+    if (!shares(into) || !are_same(&page->cells[number].granule, &page->cells[into].granule))
         return;
     page->granules[number] = (uint16_t)(page->granules[number] - (end - from));
     assign(page, from, end, into);
@@ -120,8 +121,8 @@ static void do_page(ambit__page *page, uintptr_t low, uintptr_t high, bool known
     }
 }
 
-static uintptr_t end_of_page(uintptr_t address, uintptr_t end) {
-    uintptr_t next = (address | (AMBIT__PAGE - 1)) + 1;
+static uintptr_t end_within(uintptr_t address, uintptr_t unit, uintptr_t end) {
+    uintptr_t next = (address | (unit - 1)) + 1;
     return next < end ? next : end;
 }
 
@@ -133,32 +134,36 @@ void ambit__shadow_each(ambit__cell_fn *what, ambit__attempt *now) {
         return;
     }
     for (uintptr_t at = low, end; at < high; at = end) {
-        end = end_of_page(at, high);
+        end = end_within(at, AMBIT__PAGE, high);
         do_page(ambit__shadow_page_make(at), at, end, false, what, now);
     }
 }
 
 /* ---- What is known ------------------------------------------------------------------------------ */
 
+/* Of one stretch, where there is no page. */
+static void do_stretch(uintptr_t low, uintptr_t high, ambit__cell_fn *what, ambit__attempt *now) {
+    for (uintptr_t at = low & ~(uintptr_t)7; at < high; at += 8) {
+        ambit__cell *cell = ambit__shadow_find(at);
+        if (cell) what(cell, ambit__mask_within(at, low, high), now);
+    }
+}
+
 static void do_known(uintptr_t low, uintptr_t high, ambit__cell_fn *what, ambit__attempt *now) {
     for (uintptr_t at = low, end; at < high; at = end) {
-        end = end_of_page(at, high);
         ambit__page *page = ambit__shadow_page_at(at);
-        if (page) {
+        end = end_within(at, page ? AMBIT__PAGE : AMBIT__STRETCH, high);
+        if (page)
             do_page(page, at, end, true, what, now);
-        } else if (ambit__shadow_has_cells(at)) {
-            for (uintptr_t each = at & ~(uintptr_t)7; each < end; each += 8) {
-                ambit__cell *cell = ambit__shadow_find(each);
-                if (cell) what(cell, ambit__mask_within(each, low, high), now);
-            }
-        }
+        else if (ambit__shadow_has_cells(at))
+            do_stretch(at, end, what, now);
     }
 }
 
 /* By address, or all that is known, if that is less. */
 void ambit__shadow_each_known(ambit__cell_fn *what, ambit__attempt *now) {
     uintptr_t low = now->address, high = low + now->bytes;
-    if (now->bytes / AMBIT__PAGE <= ambit__shadow.cells + ambit__shadow.pages) {
+    if (now->bytes / AMBIT__STRETCH <= ambit__shadow.cells + ambit__shadow.pages) {
         do_known(low, high, what, now);
         return;
     }
@@ -166,7 +171,7 @@ void ambit__shadow_each_known(ambit__cell_fn *what, ambit__attempt *now) {
     for (uint32_t i = 0; i < ambit__shadow.pages; i++) {
         ambit__page *page = ambit__shadow_page(i);
         uintptr_t from = low > page->address ? low : page->address;
-        uintptr_t end = end_of_page(page->address, high);
+        uintptr_t end = end_within(page->address, AMBIT__PAGE, high);
         if (from < end) do_page(page, from, end, true, what, now);
     }
     for (uint32_t i = 0; i < cells; i++) {

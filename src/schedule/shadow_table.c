@@ -8,15 +8,14 @@
 #define PAGE_CHUNK_BITS 6
 #define PAGE_CHUNKS 1024
 #define FIRST_TABLE_BITS 12
-#define NEAR 1024
+#define NEAR 4096
 
 static ambit__cell no_cell = {.granule = {.address = 1}}; /* no granule's address */
 static ambit__page no_page = {.address = 1};              /* no page's */
 struct ambit__shadow_table ambit__shadow = {.last = &no_cell, .last_page = &no_page};
 ambit__cell *ambit__shadow_chunks[AMBIT__CELLS_CHUNKS];
 static ambit__page *page_chunks[PAGE_CHUNKS];
-static uint32_t
-    near[NEAR]; /* the schedule that last made a cell in one of the pages that fall together here */
+static uint32_t near[NEAR]; /* the schedule that last made a cell in a stretch that falls there */
 
 ambit__page *ambit__shadow_page(uint32_t index) {
     return &page_chunks[index >> PAGE_CHUNK_BITS][index & ((1u << PAGE_CHUNK_BITS) - 1)];
@@ -68,9 +67,13 @@ static void __attribute__((noreturn, cold)) too_much(void) {
 
 /* ---- Cells ------------------------------------------------------------------------------------- */
 
-static inline uint32_t *near_of(uintptr_t address) { return &near[address / AMBIT__PAGE % NEAR]; }
+static inline uint32_t *near_of(uintptr_t address) {
+    return &near[address / AMBIT__STRETCH % NEAR];
+}
 
-bool ambit__shadow_has_cells(uintptr_t page) { return *near_of(page) == ambit__shadow.schedule; }
+bool ambit__shadow_has_cells(uintptr_t address) {
+    return *near_of(address) == ambit__shadow.schedule;
+}
 
 static ambit__cell *new_cell(void) {
     uint32_t chunk = ambit__shadow.cells >> AMBIT__CELLS_BITS;
@@ -145,9 +148,13 @@ ambit__page *ambit__shadow_page_make(uintptr_t address) {
     page->address = address & ~(AMBIT__PAGE - 1);
     memset(page->granules, 0, sizeof page->granules);
     memset(page->of, AMBIT__UNTOUCHED, sizeof page->of);
-    if (ambit__shadow_has_cells(address))
-        for (unsigned i = 0; i < AMBIT__PAGE_GRANULES; i++)
-            if (ambit__shadow_find(page->address + 8 * i)) page->of[i] = AMBIT__OWN_CELL;
+    for (unsigned i = 0; i < AMBIT__PAGE_GRANULES; i++) {
+        uintptr_t granule = page->address + 8 * i;
+        if (!ambit__shadow_has_cells(granule))
+            i += AMBIT__STRETCH / 8 - 1; /* it began with this one */
+        else if (ambit__shadow_find(granule))
+            page->of[i] = AMBIT__OWN_CELL;
+    }
     insert(page->address | 1, ambit__shadow.pages++);
     return ambit__shadow.last_page = page;
 }

@@ -6,16 +6,16 @@
 static atomic_int sum;
 
 /* Neither static nor extern: all calls of it have to be expanded, and nothing else may want it. */
-inline void add_inline(int number) { atomic_fetch_add(&sum, number); }
+inline void add_inline(atomic_int *to, int number) { atomic_fetch_add(to, number); }
 
 static void add(void *argument) {
     (void)argument;
-    add_inline(2);
+    add_inline(&sum, 2);
 }
 static void adds_up(void *argument) {
     (void)argument;
     ambit_schedule_thread other = ambit_schedule_spawn(add, NULL);
-    add_inline(1);
+    add_inline(&sum, 1);
     ambit_schedule_join(other);
     ambit_schedule_assert(atomic_load(&sum) == 3);
 }

@@ -303,7 +303,7 @@ static void a_null_pointer_is_told_by_its_line(void **state) {
 static void freed_memory_from_before_is_told(void **state) {
     (void)state;
     const void *site;
-    reads(words, 8, 1);
+    reads(words, 16, 1);
     ambit__shadow_freed((uintptr_t)words, 12, SITE(2));
     assert_failure(reads(words, 8, 3), AMBIT_SCHEDULE_USE_AFTER_FREE);
     assert_ptr_equal(ambit__found.other_site, SITE(2));
