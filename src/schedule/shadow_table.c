@@ -54,7 +54,6 @@ void ambit__shadow_clear(void) {
     if (++ambit__shadow.schedule) return;
     /* After 2^32 schedules entries of the first ones would come to life again. */
     ambit__shadow.schedule = 1;
-    memset(near, 0, sizeof near);
     if (ambit__shadow.slots)
         memset(ambit__shadow.slots, 0, sizeof(ambit__slot) << ambit__shadow.bits);
 }
