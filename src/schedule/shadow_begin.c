@@ -87,16 +87,13 @@ static void clip(uintptr_t address, uintptr_t *end, uintptr_t low, uintptr_t hig
 uintptr_t ambit__shadow_alike(uintptr_t address, uintptr_t end) {
     if (ambit__arena_owns(address)) {
         const ambit__block *block = ambit__arena_block(address);
-        if (!ambit__block_has(block, address) || block->freed) return address;
+        if (!ambit__block_has(block, address)) return address;
         clip(address, &end, block->address, block->address + block->bytes);
         return end & ~(uintptr_t)7;
     }
     (void)on_a_stack(address); /* so that this thread's is known */
     for (unsigned i = 0; i < AMBIT__THREADS; i++) clip(address, &end, stack_low[i], stack_high[i]);
-    for (unsigned i = 0; i < gone_count; i++) {
-        if (address + 8 > gones[i].low && address < gones[i].high) return address;
-        clip(address, &end, gones[i].low, gones[i].high);
-    }
+    for (unsigned i = 0; i < gone_count; i++) clip(address, &end, gones[i].low, gones[i].high);
     return end & ~(uintptr_t)7; /* mappings are whole pages */
 }
 

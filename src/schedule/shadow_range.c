@@ -72,9 +72,9 @@ static bool are_same(const ambit__granule *one, const ambit__granule *other) {
                       one->count * sizeof one->accesses[0]) == 0;
 }
 
-/* The run joins the one beside it, at `other`, if nothing tells them apart any more. */
-static void join(ambit__page *page, unsigned from, unsigned end, unsigned other) {
-    unsigned number = page->of[from], into = page->of[other];
+/* The run shares another cell, if nothing tells the two apart any more. */
+static void join(ambit__page *page, unsigned from, unsigned end, unsigned into) {
+    unsigned number = page->of[from];
     if (!shares(into) || !are_same(&page->cells[number].granule, &page->cells[into].granule))
         return;
     page->granules[number] = (uint16_t)(page->granules[number] - (end - from));
@@ -85,9 +85,10 @@ static void do_single(uintptr_t at, uint8_t mask, ambit__cell_fn *what, ambit__a
     what(ambit__shadow_get(at, now->site), mask, now);
 }
 
-/* From a granule on that is whole; returns where it goes on. */
-static unsigned do_run(ambit__page *page, unsigned from, unsigned end, ambit__cell_fn *what,
-                       ambit__attempt *now) {
+/* From a granule on that is whole; returns where it goes on. `before`: the cell of the last run that it was
+ * done to in this page. */
+static unsigned do_run(ambit__page *page, unsigned from, unsigned end, unsigned *before,
+                       ambit__cell_fn *what, ambit__attempt *now) {
     uintptr_t address = page->address + 8 * from;
     end = ambit__shadow_run_end(page, from, end);
     if (page->of[from] == AMBIT__UNTOUCHED)
@@ -98,8 +99,10 @@ static unsigned do_run(ambit__page *page, unsigned from, unsigned end, ambit__ce
         return from + 1;
     }
     what(cell, 0xff, now);
-    if (from > 0) join(page, from, end, from - 1);
-    if (end < AMBIT__PAGE_GRANULES) join(page, from, end, end);
+    join(page, from, end, *before);
+    if (from > 0) join(page, from, end, page->of[from - 1]);
+    if (end < AMBIT__PAGE_GRANULES) join(page, from, end, page->of[end]);
+    *before = page->of[from];
     return end;
 }
 
@@ -107,7 +110,7 @@ static unsigned do_run(ambit__page *page, unsigned from, unsigned end, ambit__ce
 static void do_page(ambit__page *page, uintptr_t low, uintptr_t high, bool known,
                     ambit__cell_fn *what, ambit__attempt *now) {
     unsigned at = (unsigned)(low - page->address) / 8;
-    unsigned whole = (unsigned)(high - page->address) / 8;
+    unsigned whole = (unsigned)(high - page->address) / 8, before = AMBIT__UNTOUCHED;
     while (page->address + 8 * at < high) {
         uint8_t mask = ambit__mask_within(page->address + 8 * at, low, high);
         if (page->of[at] == AMBIT__UNTOUCHED && known) {
@@ -116,7 +119,7 @@ static void do_page(ambit__page *page, uintptr_t low, uintptr_t high, bool known
             do_single(page->address + 8 * at, mask, what, now);
             at++;
         } else {
-            at = do_run(page, at, whole, what, now);
+            at = do_run(page, at, whole, &before, what, now);
         }
     }
 }

@@ -180,6 +180,8 @@ static void a_range_of_a_block_races_with_its_allocation(void **state) {
 static void a_range_over_the_end_of_a_block_is_out_of_bounds(void **state) {
     (void)state;
     char *block = allocate(9001, true, 1), *next = allocate(9000, true, 2);
+    assert_failure(writes(block - 8, 4000, 3), AMBIT_SCHEDULE_OUT_OF_BOUNDS);
+    assert_told("before its first block");
     writes(block, 9001, 3);
     assert_failure(writes(block + 4500, 4502, 4), AMBIT_SCHEDULE_OUT_OF_BOUNDS);
     assert_failure(reads(block, (size_t)(next - block) + 500, 4), AMBIT_SCHEDULE_OUT_OF_BOUNDS);
@@ -347,16 +349,31 @@ static void a_range_in_pieces_is_one(void **state) {
     assert_int_equal(ambit__shadow.cells, 0);
 }
 
-static void a_word_of_a_range_takes_no_room_in_its_page(void **state) {
+/* Nor do those between them, which are as they are to each other. */
+static void words_of_a_range_take_no_room_in_its_page(void **state) {
     (void)state;
-    writes(area, 4096, 1);
-    step();
-    writes(area + 800, 8, 2);
-    for (unsigned round = 0; round < 20; round++) {
+    for (unsigned round = 0; round < 40; round++) {
         step();
-        writes(area, 4096, 3);
+        writes(area, 4096, 1);
+        step();
+        writes(area + 96 * round + 8, 8, 2);
+        assert_int_equal(ambit__shadow.cells, round + 1);
     }
-    assert_int_equal(ambit__shadow.cells, 1);
+}
+
+static void ranges_are_found_when_there_is_more(void **state) {
+    (void)state;
+    static char more[40000] __attribute__((aligned(4096)));
+    writes(area, BYTES, 1);
+    for (unsigned i = 0; i < sizeof more; i += 8) writes(more + i, 8, 2);
+    uint32_t cells = ambit__shadow.cells, pages = ambit__shadow.pages;
+    writes(area, BYTES, 1);
+    writes(more, 200, 2);
+    as(1);
+    assert_race_at(reads(area + 9000, 1, 3), area + 9000, 1);
+    assert_race_at(reads(more, 8, 3), more, 2);
+    assert_int_equal(ambit__shadow.cells, cells + 1);
+    assert_int_equal(ambit__shadow.pages, pages + 1);
 }
 
 /* Of more kinds than a page has room for: then each word has a cell of its own. */
@@ -406,7 +423,8 @@ int main(void) {
         TEST(a_free_of_very_much_finds_the_little_that_is_known),
         TEST(a_range_takes_no_cell_for_each_word),
         TEST(a_range_in_pieces_is_one),
-        TEST(a_word_of_a_range_takes_no_room_in_its_page),
+        TEST(words_of_a_range_take_no_room_in_its_page),
+        TEST(ranges_are_found_when_there_is_more),
         TEST(a_page_in_many_pieces_is_as_exact),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -250,13 +250,20 @@ static void a_range_that_is_as_it_was_is_not_written(void **state) {
 static void a_range_that_is_kept_stays_until_the_next_run(void **state) {
     (void)state;
     overwrite(10, 1900);
+    reads(&area[1910], 400, 1);
+    area[1920] = 0; /* by nobody that is seen */
     ambit__shadow_keep();
     begin();
     writes(&area[0], sizeof area, 1);
     memset(area, 0, sizeof area);
     end();
+    assert_int_equal(area[1920], 0);
+    area[1920] = 1920;
     assert_area(10, 1900);
+    area[1920] = 0;
     ambit__shadow_forget();
+    assert_int_equal(area[1920], 0);
+    area[1920] = 1920;
     assert_area(0, 0);
 }
 
@@ -281,16 +288,18 @@ static void some_of_a_range_is_begun_anew(void **state) {
 static void the_part_of_a_range_on_a_stack_is_left_alone(void **state) {
     (void)state;
     stack_high[7] = 0; /* it is asked for but once */
-    test_stack_low = (uintptr_t)&area[600];
-    test_stack_high = (uintptr_t)&area[1000];
+    test_stack_low = (uintptr_t)&area[100];
+    test_stack_high = (uintptr_t)&area[300];
     as(7);
     overwrite(0, AREA);
-    area[500] = area[700] = secret;
+    area[50] = area[200] = secret;
     roots = 0;
     ambit__shadow_each_root(count_roots);
     assert_int_equal(roots, 1);
+    ambit__shadow_renew((uintptr_t)&area[90], (uintptr_t)&area[310]);
     end();
-    assert_area(600, 1000);
+    assert_area(100, 300);
+    stack_low[7] = stack_high[7] = 0;
 }
 
 static void a_range_has_roots_until_it_is_freed(void **state) {
