@@ -271,7 +271,6 @@ static void a_range_that_is_kept_stays_until_the_next_run(void **state) {
 static void some_of_a_range_is_begun_anew(void **state) {
     (void)state;
     overwrite(0, AREA);
-    area[100] = 5; /* it is read only, from here on */
     ambit__shadow_renew((uintptr_t)&area[400], (uintptr_t)&area[1600]);
     for (unsigned i = 400; i < 1600; i++) assert_int_equal(area[i], i);
     assert_int_not_equal(area[399], 399);
@@ -282,6 +281,16 @@ static void some_of_a_range_is_begun_anew(void **state) {
     assert_failure(reads(&area[1600], 8, 2), AMBIT_SCHEDULE_RACE);
     end();
     assert_area(0, 0);
+}
+
+static void a_part_begun_anew_takes_no_room_in_its_page(void **state) {
+    (void)state;
+    for (unsigned round = 0; round < 40; round++) {
+        step();
+        writes(area, 4096, 1);
+        ambit__shadow_renew((uintptr_t)&area[100], (uintptr_t)&area[200]);
+    }
+    assert_int_equal(ambit__shadow.cells, 0);
 }
 
 /* The border is in the middle of a page, and of the range. */
@@ -345,6 +354,7 @@ int main(void) {
         AREA_TEST(a_range_that_is_as_it_was_is_not_written),
         AREA_TEST(a_range_that_is_kept_stays_until_the_next_run),
         AREA_TEST(some_of_a_range_is_begun_anew),
+        AREA_TEST(a_part_begun_anew_takes_no_room_in_its_page),
         AREA_TEST(the_part_of_a_range_on_a_stack_is_left_alone),
         AREA_TEST(a_range_has_roots_until_it_is_freed),
         AREA_TEST(a_page_in_many_pieces_is_put_back),
