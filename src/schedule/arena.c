@@ -1,16 +1,16 @@
 /* The heap of a schedule: blocks one behind the other, none used twice, all forgotten at its end.
  *
- * Each block has a red zone of at least 16 bytes before and behind it, which belongs to nobody, so that
- * shadow.c sees who runs over an end; and since no address comes again, who touches what was freed.
- * What is known of the blocks stands in a table aside, in the order of their addresses, where no
- * stray write reaches it.
+ * Each block has a red zone of at least 16 bytes before and behind it, which belongs to nobody, so
+ * that shadow.c sees who runs over an end; and since no address comes again, who touches what was
+ * freed. What is known of the blocks stands in a table aside, in the order of their addresses,
+ * where no stray write reaches it.
  *
- * A block is filled with a pattern that no pointer looks like, a freed one with another. So what the
- * compiler's calls don't show, as a read by a library, still sees nothing that could be taken for a value;
- * and shadow.c can tell memory that nobody wrote from memory that a library wrote.
+ * A block is filled with a pattern that no pointer looks like, a freed one with another. So what
+ * the compiler's calls don't show, as a read by a library, still sees nothing that could be taken
+ * for a value; and shadow.c can tell memory that nobody wrote from memory that a library wrote.
  *
- * Blocks that `before` made are there in each schedule. They may be changed and freed as others: what
- * stands in them is put back by the undo, that they are alive by the reset. */
+ * Blocks that `before` made are there in each schedule. They may be changed and freed as others:
+ * what stands in them is put back by the undo, that they are alive by the reset. */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,7 +105,8 @@ static uint64_t place_of(uintptr_t address) { return ((address - region) >> 3) *
 
 uint64_t ambit__arena_pattern(uintptr_t address) { return mixed(place_of(address), BLANK); }
 
-/* To the end of the last 8 bytes: the red zone has room. By sums, since vectors add sooner than they multiply. */
+/* To the end of the last 8 bytes: the red zone has room. By sums, since vectors add sooner than
+ * they multiply. */
 static void fill(uintptr_t address, size_t bytes, uint64_t base) {
     uint64_t *end = (uint64_t *)address + (bytes + 7) / 8, place = place_of(address);
     for (uint64_t *at = (uint64_t *)address; at < end; at++, place += MULTIPLIER)
@@ -242,9 +243,10 @@ static void reach_all(const uintptr_t *values, size_t number) {
         if (__builtin_expect(values[i] - region < REGION_BYTES, 0)) reach(values[i]);
 }
 
-/* The roots are what was touched outside of the heap or in kept blocks: of other memory, what stands there
- * was there before any of these blocks. And what the first thread keeps by pthread_setspecific(), as the
- * main thread of a program does to its end; what another leaves there is lost with it. */
+/* The roots are what was touched outside of the heap or in kept blocks: of other memory, what
+ * stands there was there before any of these blocks. And what the first thread keeps by
+ * pthread_setspecific(), as the main thread of a program does to its end; what another leaves there
+ * is lost with it. */
 bool ambit__arena_find_leak(const void **site, size_t *bytes, unsigned *lost) {
     if (!live) return false;
     to_scan = NO_BLOCK;

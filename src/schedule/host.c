@@ -2,14 +2,14 @@
  *
  * A schedule's threads are real: each has the stack and the thread-local memory of a thread that
  * pthread_create() has made. But that thread itself only sleeps, for ever. The thread that runs the
- * schedules borrows the two: going from one thread to another is a switch of stack pointer and thread
- * pointer, some 10 ns, where a hand-over between two threads of the kernel costs thousands. The kernel does
- * not mind: it saves both registers for whoever runs.
+ * schedules borrows the two: going from one thread to another is a switch of stack pointer and
+ * thread pointer, some 10 ns, where a hand-over between two threads of the kernel costs thousands.
+ * The kernel does not mind: it saves both registers for whoever runs.
  *
- * This needs a processor that lets a program write its thread pointer: x86-64 with FSGSBASE (Linux 5.9).
- * Elsewhere the threads run themselves, one at a time, and hand over by a futex. A thread that is left in the
- * middle of a schedule that has failed jumps back to its beginning when it is needed again.
- */
+ * This needs a processor that lets a program write its thread pointer: x86-64 with FSGSBASE (Linux
+ * 5.9). Elsewhere the threads run themselves, one at a time, and hand over by a futex. A thread
+ * that is left in the middle of a schedule that has failed jumps back to its beginning when it is
+ * needed again. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/futex.h>

@@ -1,15 +1,17 @@
 /* What was done to the program's memory, byte by byte, and what may not be done to it any more.
  *
- * A *granule* is 8 bytes; it comes to be when the first of them is touched, with a cell in which stands
- * what is known of it. Granules of long ranges share one (shadow_range.c).
+ * A *granule* is 8 bytes; it comes to be when the first of them is touched, with a cell in which
+ * stands what is known of it. Granules of long ranges share one (shadow_range.c).
  *
- * RACES. A granule keeps the accesses that a later one may still race with: two that overlap, by different
- * threads, at least one a write, not both atomic, and the earlier not known to the later's vector clock. An
- * access is forgotten once every access that races with it also races with a later one that is kept:
+ * RACES. A granule keeps the accesses that a later one may still race with: two that overlap, by
+ * different threads, at least one a write, not both atomic, and the earlier not known to the
+ * later's vector clock. An access is forgotten once every access that races with it also races with
+ * a later one that is kept:
  *   - a plain write takes the place of all before it that lie within it, as it races with whatever
  *     they do;
- *   - an atomic write, only of atomic ones that happen before it: it does not race with atomics, which
- *     a plain one before it does, and it tells nothing about who knows an access that it does not know;
+ *   - an atomic write, only of atomic ones that happen before it: it does not race with atomics,
+ *     which a plain one before it does, and it tells nothing about who knows an access that it does
+ *     not know;
  *   - a read, of its own thread's earlier reads that are atomic if it is.
  * What still does not fit drives out the oldest read: a race may then be missed, never invented. */
 #include "schedule/shadow.h"
@@ -27,8 +29,8 @@ static uint8_t still_blank(uintptr_t address) {
     return (uint8_t)mask;
 }
 
-/* Libraries write as well, so the memory must still hold what the allocation filled it with; if not, somebody
- * wrote it. */
+/* Libraries write as well, so the memory must still hold what the allocation filled it with; if
+ * not, somebody wrote it. */
 static bool is_blank(uintptr_t address, uint8_t mask) {
     ambit__cell untouched, *own = ambit__shadow_find(address);
     ambit__cell *cell = own ? own : ambit__shadow_shared(address);
@@ -49,8 +51,8 @@ static uintptr_t find_blank(const ambit__attempt *now) {
     return from;
 }
 
-/* It has come to bytes that nobody wrote. Wrong is a read of nothing else, to its end: copies of structs read
- * what stands between the members. */
+/* It has come to bytes that nobody wrote. Wrong is a read of nothing else, to its end: copies of
+ * structs read what stands between the members. */
 static void __attribute__((cold)) read_blank(ambit__attempt *now) {
     if (!now->blank_from) now->blank_from = find_blank(now);
     if (now->blank_from <= (now->address & ~(uintptr_t)7)) ambit__fail_blank(now);
@@ -65,7 +67,8 @@ static void forget(ambit__granule *granule, unsigned dropped) {
     granule->count = (uint8_t)kept;
 }
 
-/* The oldest read goes, for want of one the oldest write: the array is in the order of execution. */
+/* The oldest read goes, for want of one the oldest write: the array is in the order of
+ * execution. */
 static void __attribute__((cold)) evict(ambit__granule *granule) {
     unsigned oldest = 0;
     while (oldest < granule->count && granule->accesses[oldest].writes) oldest++;
@@ -74,16 +77,16 @@ static void __attribute__((cold)) evict(ambit__granule *granule) {
     ambit__shadow_evictions++;
 }
 
-/* Whether `earlier`, which lies within the new access's bytes, has no more to say than the new one: see the
- * head of the file. `known`: it happens before. */
+/* Whether `earlier`, which lies within the new access's bytes, has no more to say than the new one:
+ * see the head of the file. `known`: it happens before. */
 static inline bool superseded(const ambit__access *earlier, const ambit__attempt *now, bool own,
                               bool known) {
     if (!now->writes) return own && !earlier->writes && earlier->atomic >= now->atomic;
     return !now->atomic || (earlier->atomic && known);
 }
 
-/* The same once more, with nothing learnt or told since: whoever came between and races with this one has
- * raced with that one. Not of the allocation: the line that writes is more to the point. */
+/* The same once more, with nothing learnt or told since: whoever came between and races with this
+ * one has raced with that one. Not of the allocation: the line that writes is more to the point. */
 static inline bool again(const ambit__cell *cell, uint8_t mask, bool writes, bool atomic) {
     const ambit__granule *granule = &cell->granule;
     const ambit__schedule_thread *self = ambit__self;

@@ -21,18 +21,20 @@ typedef struct ambit__cell {
 #define AMBIT__PAGE_CELLS 15
 enum { AMBIT__UNTOUCHED = 0, AMBIT__OWN_CELL = 0xff };
 
-/* A page of memory of which long ranges were touched. Granules to all of which the same was done share one
- * cell. Those stand for whole granules only: all masks in them are 0 or 0xff. */
+/* A page of memory of which long ranges were touched. Granules to all of which the same was done
+ * share one cell. Those stand for whole granules only: all masks in them are 0 or 0xff. */
 typedef struct ambit__page {
     uintptr_t address;
     uint16_t granules[1 + AMBIT__PAGE_CELLS]; /* that each cell stands for; 0: it is free */
-    /* Of each granule: untouched, with a cell of its own in the table, or the number of the shared one. */
+    /* Of each granule: untouched, with a cell of its own in the table, or the number of the shared
+     * one. */
     uint8_t of[AMBIT__PAGE_GRANULES];
     ambit__cell cells[1 + AMBIT__PAGE_CELLS]; /* the first is not used */
     uint64_t old[AMBIT__PAGE_GRANULES];       /* of those that share a cell which is outside */
 } ambit__page;
 
-/* ---- shadow_table.c: where it stands ---------------------------------------------------------- */
+/* ---- shadow_table.c: where it stands
+ *   ---------------------------------------------------------- */
 
 typedef struct ambit__slot {
     uintptr_t address; /* a granule's, or a page's with the lowest bit set */
@@ -61,8 +63,8 @@ ambit__page *ambit__shadow_page(uint32_t index);
 ambit__cell *ambit__shadow_make(uintptr_t address, const void *site);
 ambit__page *ambit__shadow_page_at(uintptr_t address); /* NULL if there is none */
 ambit__page *ambit__shadow_page_make(uintptr_t address);
-/* Whether a granule near this one may have a cell of its own: in the same stretch of so many bytes. It may say
- * so and be wrong. */
+/* Whether a granule near this one may have a cell of its own: in the same stretch of so many bytes.
+ * It may say so and be wrong. */
 #define AMBIT__STRETCH ((uintptr_t)128)
 bool ambit__shadow_has_cells(uintptr_t address);
 void ambit__shadow_clear(void);
@@ -106,20 +108,22 @@ static inline uint8_t ambit__mask_within(uintptr_t granule, uintptr_t low, uintp
     return (uint8_t)mask;
 }
 
-/* ---- shadow_begin.c: what memory is when it is touched first ----------------------------------- */
+/* ---- shadow_begin.c: what memory is when it is touched first
+ *   ----------------------------------- */
 
 /* All but `old`. */
 void ambit__shadow_begin(ambit__cell *cell, uintptr_t address);
-/* To where, and not beyond `end`, granules of the same page would begin like this one but for their address
- * and `old`; `address` itself if that is not to be said. */
+/* To where, and not beyond `end`, granules of the same page would begin like this one but for their
+ * address and `old`; `address` itself if that is not to be said. */
 uintptr_t ambit__shadow_alike(uintptr_t address, uintptr_t end);
 /* Nothing has been given back yet. */
 void ambit__shadow_none_gone(void);
 
-/* ---- shadow_range.c: much at once -------------------------------------------------------------- */
+/* ---- shadow_range.c: much at once
+ *   -------------------------------------------------------------- */
 
-/* What is done to the bytes `mask` of a granule; to a shared cell, for all granules that it stands for, of
- * which it has the first one's address. */
+/* What is done to the bytes `mask` of a granule; to a shared cell, for all granules that it stands
+ * for, of which it has the first one's address. */
 typedef void ambit__cell_fn(ambit__cell *cell, uint8_t mask, ambit__attempt *now);
 /* To all granules of the range that `now` is. */
 void ambit__shadow_each(ambit__cell_fn *what, ambit__attempt *now);

@@ -1,10 +1,11 @@
 /* What memory is when it is touched for the first time in a schedule, and when it goes.
  *
- * THE HEAP asks nothing when memory is given out: arena.c uses no address twice in a schedule, so the
- * granule finds out from its block what it is when it is touched. The allocation counts as a write.
+ * THE HEAP asks nothing when memory is given out: arena.c uses no address twice in a schedule, so
+ * the granule finds out from its block what it is when it is touched. The allocation counts as a
+ * write.
  *
- * What is older than the schedule and given back in it stays, as the end puts everything back: there is a
- * list of it. */
+ * What is older than the schedule and given back in it stays, as the end puts everything back:
+ * there is a list of it. */
 #include "schedule/shadow.h"
 
 #define GONE 512
@@ -19,7 +20,8 @@ static gone gones[GONE];
 static unsigned gone_count;
 static uintptr_t stack_low[AMBIT__THREADS], stack_high[AMBIT__THREADS];
 
-/* ---- The beginning ------------------------------------------------------------------------------ */
+/* ---- The beginning
+ *   ------------------------------------------------------------------------------ */
 
 static bool on_a_stack(uintptr_t address) {
     unsigned self = ambit__self ? ambit__self->index : 0;
@@ -76,7 +78,8 @@ void ambit__shadow_begin(ambit__cell *cell, uintptr_t address) {
         begin_outside(granule);
 }
 
-/* ---- What is alike ------------------------------------------------------------------------------ */
+/* ---- What is alike
+ *   ------------------------------------------------------------------------------ */
 
 /* A border between `address` and `*end` becomes the end. */
 static void clip(uintptr_t address, uintptr_t *end, uintptr_t low, uintptr_t high) {
@@ -97,7 +100,8 @@ uintptr_t ambit__shadow_alike(uintptr_t address, uintptr_t end) {
     return end & ~(uintptr_t)7; /* mappings are whole pages */
 }
 
-/* ---- Memory that goes, and comes ---------------------------------------------------------------- */
+/* ---- Memory that goes, and comes
+ *   ---------------------------------------------------------------- */
 
 static void free_granule(ambit__cell *cell, uint8_t mask, ambit__attempt *now) {
     ambit__granule *granule = &cell->granule;
@@ -137,8 +141,8 @@ static void give_granule(ambit__cell *cell, uint8_t mask, ambit__attempt *now) {
     cell->granule.freed &= (uint8_t)~mask;
 }
 
-/* In the arena no granule of new memory can be there. Outside of it only what was given back before can
- * come again. */
+/* In the arena no granule of new memory can be there. Outside of it only what was given back before
+ * can come again. */
 void ambit__shadow_allocated(uintptr_t address, size_t bytes) {
     if (ambit__arena_owns(address)) return;
     uintptr_t end = address + bytes;

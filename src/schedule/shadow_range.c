@@ -1,10 +1,11 @@
 /* Much memory at once: memset(), copies, blocks that are freed.
  *
- * A long range is gone through page by page, and in a page by runs of granules to which all has been done
- * together until now. Such a run shares one cell, so that what is done to it next is done once. Where the
- * range ends in the middle of a run, the run is parted, and the part gets a cell like the old one; where two
- * that have become the same lie side by side, they are one again. A granule that is touched by itself gets a
- * cell of its own (shadow_table.c), and when a page has no room for another shared cell, each granule does. */
+ * A long range is gone through page by page, and in a page by runs of granules to which all has
+ * been done together until now. Such a run shares one cell, so that what is done to it next is done
+ * once. Where the range ends in the middle of a run, the run is parted, and the part gets a cell
+ * like the old one; where two that have become the same lie side by side, they are one again. A
+ * granule that is touched by itself gets a cell of its own (shadow_table.c), and when a page has no
+ * room for another shared cell, each granule does. */
 #include "schedule/shadow.h"
 
 /* Less is not worth a page. */
@@ -85,8 +86,8 @@ static void do_single(uintptr_t at, uint8_t mask, ambit__cell_fn *what, ambit__a
     what(ambit__shadow_get(at, now->site), mask, now);
 }
 
-/* From a granule on that is whole; returns where it goes on. `before`: the cell of the last run that it was
- * done to in this page. */
+/* From a granule on that is whole; returns where it goes on. `before`: the cell of the last run
+ * that it was done to in this page. */
 static unsigned do_run(ambit__page *page, unsigned from, unsigned end, unsigned *before,
                        ambit__cell_fn *what, ambit__attempt *now) {
     uintptr_t address = page->address + 8 * from;
@@ -142,7 +143,8 @@ void ambit__shadow_each(ambit__cell_fn *what, ambit__attempt *now) {
     }
 }
 
-/* ---- What is known ------------------------------------------------------------------------------ */
+/* ---- What is known
+ *   ------------------------------------------------------------------------------ */
 
 /* Of one stretch, where there is no page. */
 static void do_stretch(uintptr_t low, uintptr_t high, ambit__cell_fn *what, ambit__attempt *now) {

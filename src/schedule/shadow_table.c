@@ -1,8 +1,8 @@
 /* Where it stands who has touched what.
  *
- * An open hash table leads from a granule's address to its cell, and from a page's to the page. All of it
- * belongs to one schedule: an entry with another's number is an empty one, so that beginning anew costs
- * nothing, however much the last schedule has touched. */
+ * An open hash table leads from a granule's address to its cell, and from a page's to the page. All
+ * of it belongs to one schedule: an entry with another's number is an empty one, so that beginning
+ * anew costs nothing, however much the last schedule has touched. */
 #include "schedule/shadow.h"
 
 #define PAGE_CHUNK_BITS 6
@@ -21,7 +21,8 @@ ambit__page *ambit__shadow_page(uint32_t index) {
     return &page_chunks[index >> PAGE_CHUNK_BITS][index & ((1u << PAGE_CHUNK_BITS) - 1)];
 }
 
-/* ---- The table --------------------------------------------------------------------------------- */
+/* ---- The table
+ *   --------------------------------------------------------------------------------- */
 
 static void insert(uintptr_t address, uint32_t index) {
     uint32_t wrap = (1u << ambit__shadow.bits) - 1, i = ambit__slot_of(address);
@@ -64,7 +65,8 @@ static void __attribute__((noreturn, cold)) too_much(void) {
                 AMBIT__CELLS_CHUNKS >> (20 - AMBIT__CELLS_BITS) << 3);
 }
 
-/* ---- Cells ------------------------------------------------------------------------------------- */
+/* ---- Cells
+ *   ------------------------------------------------------------------------------------- */
 
 static inline uint32_t *near_of(uintptr_t address) {
     return &near[address / AMBIT__STRETCH % NEAR];
@@ -119,7 +121,8 @@ ambit__granule *ambit__shadow_at(uintptr_t address) {
     return &ambit__shadow_get(address & ~(uintptr_t)7, NULL)->granule;
 }
 
-/* ---- Pages ------------------------------------------------------------------------------------- */
+/* ---- Pages
+ *   ------------------------------------------------------------------------------------- */
 
 ambit__page *ambit__shadow_page_at(uintptr_t address) {
     address &= ~(AMBIT__PAGE - 1);

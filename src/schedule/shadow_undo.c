@@ -1,11 +1,13 @@
 /* Going back: at the end of a schedule all memory is as it was before.
  *
- * The compiler's call comes before the store, so a granule that comes to be still sees what stood there. At
- * the end the bytes that were written get it back: only those, since the rest of the 8 may belong to a
- * variable of somebody else. Stacks are left alone, they begin anew; so does the heap. */
+ * The compiler's call comes before the store, so a granule that comes to be still sees what stood
+ * there. At the end the bytes that were written get it back: only those, since the rest of the 8
+ * may belong to a variable of somebody else. Stacks are left alone, they begin anew; so does the
+ * heap. */
 #include "schedule/shadow.h"
 
-/* ---- Putting back ------------------------------------------------------------------------------- */
+/* ---- Putting back
+ *   ------------------------------------------------------------------------------- */
 
 static void put_back(uintptr_t address, uint64_t old, uint8_t bytes) {
     uint64_t *memory = (uint64_t *)address;
@@ -56,7 +58,8 @@ void ambit__shadow_reset(void) {
     ambit__shadow_none_gone();
 }
 
-/* ---- What `before` changed ---------------------------------------------------------------------- */
+/* ---- What `before` changed
+ *   ---------------------------------------------------------------------- */
 
 /* It stays for this run's schedules; the next run begins without it. */
 static struct change {
@@ -97,7 +100,8 @@ void ambit__shadow_forget(void) {
     }
 }
 
-/* ---- In the middle of a schedule ---------------------------------------------------------------- */
+/* ---- In the middle of a schedule
+ *   ---------------------------------------------------------------- */
 
 static void renew_page(ambit__page *page, uintptr_t low, uintptr_t high) {
     for (unsigned i = 0; i < AMBIT__PAGE_GRANULES; i++) {
@@ -137,7 +141,8 @@ void ambit__shadow_save(uintptr_t address, size_t bytes) {
     ambit__shadow_each(save, &(ambit__attempt){.address = address, .bytes = bytes});
 }
 
-/* ---- Roots -------------------------------------------------------------------------------------- */
+/* ---- Roots
+ *   -------------------------------------------------------------------------------------- */
 
 static bool has_roots(const ambit__granule *granule) {
     return (granule->place == AMBIT__OUTSIDE || granule->place == AMBIT__MAPPED) &&

@@ -1,8 +1,8 @@
-/* A schedule that takes no step any more: it waits in the kernel, where nobody controlled looks, or it runs
- * in a loop in which nothing is shared. Neither ends, so the program does, and says which.
+/* A schedule that takes no step any more: it waits in the kernel, where nobody controlled looks, or
+ * it runs in a loop in which nothing is shared. Neither ends, so the program does, and says which.
  *
- * The watchdog is a thread of the kernel's that looks on from outside: the one thing here that goes by real
- * time. It decides nothing within schedules. */
+ * The watchdog is a thread of the kernel's that looks on from outside: the one thing here that goes
+ * by real time. It decides nothing within schedules. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -114,8 +114,8 @@ static long call_of(pid_t thread) {
     return rest == text ? -1 : number;
 }
 
-/* Where threads cannot be borrowed, the schedule's own run, and the one that was told to watch sleeps: then
- * it is the one of the others that does something else. */
+/* Where threads cannot be borrowed, the schedule's own run, and the one that was told to watch
+ * sleeps: then it is the one of the others that does something else. */
 static void find_watched(void) {
     DIR *tasks = call_of(watched) == SYS_futex ? opendir("/proc/self/task") : NULL;
     if (!tasks) return;

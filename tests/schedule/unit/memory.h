@@ -1,4 +1,5 @@
-/* For tests of the scheduler's memory, alone: threads that are only clocks, and failures that come back. */
+/* For tests of the scheduler's memory, alone: threads that are only clocks, and failures that come
+ * back. */
 #ifndef TESTS_SCHEDULE_UNIT_MEMORY_H
 #define TESTS_SCHEDULE_UNIT_MEMORY_H
 
@@ -14,8 +15,8 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-/* The sources under test are included, with all that they see of the runtime under other names: the library
- * is linked too, and has its own. */
+/* The sources under test are included, with all that they see of the runtime under other names: the
+ * library is linked too, and has its own. */
 #define ambit__arena_allocate memory_arena_allocate
 #define ambit__arena_block memory_arena_block
 #define ambit__arena_bytes memory_arena_bytes

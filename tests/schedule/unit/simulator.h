@@ -1,9 +1,9 @@
-/* Small programs of threads on variables, played by a strategy in the way of step.c, without the runtime:
- * what all their schedules lead to can be counted by hand or by brute force.
+/* Small programs of threads on variables, played by a strategy in the way of step.c, without the
+ * runtime: what all their schedules lead to can be counted by hand or by brute force.
  *
- * Loads may see old stores, within what a thread has seen; mutexes and SC fences pass on what was seen.
- * Waits are futexes' without a value: two steps, one that begins it, and one that is woken, or comes for
- * nothing, up to twice a schedule. */
+ * Loads may see old stores, within what a thread has seen; mutexes and SC fences pass on what was
+ * seen. Waits are futexes' without a value: two steps, one that begins it, and one that is woken,
+ * or comes for nothing, up to twice a schedule. */
 #ifndef AMBIT_TESTS_SIMULATOR_H
 #define AMBIT_TESTS_SIMULATOR_H
 
@@ -18,8 +18,8 @@
 
 #include <cmocka.h>
 
-/* The sources under test are included, with all that they see of the runtime under other names: the library
- * is linked too, and has its own. */
+/* The sources under test are included, with all that they see of the runtime under other names: the
+ * library is linked too, and has its own. */
 #define ambit__threads simulated_threads
 #define ambit__thread_count simulated_thread_count
 #define ambit__self simulated_self
@@ -67,7 +67,9 @@ typedef enum action_kind {
     SKIP_UNLESS_ZERO,
     CHOOSE, /* no step: register = one of `value` */
     SPIN,   /* until variable == value: one load a round */
-    FAIL_IF, /* no step: fails if the register is `value`, here; for variable 1 or 2 nowhere; for 2 as misuse */
+    /* No step: fails if the register is `value`, here; for variable 1 or 2 nowhere; for 2 as
+     * misuse. */
+    FAIL_IF,
     JOIN_ALL, /* waits for the ends of all others, and names none */
     JOIN_ANY, /* of any other, and says so of none */
     POLL_ANY, /* the same, but says that it may be about anything; register = which have ended */
@@ -136,8 +138,8 @@ static struct {
 
 /* ---- The world ------------------------------------------------------------------------------- */
 
-/* What may end for nothing does when nothing else can go on. Unlike step.c, which calls that stuck; but then
- * what a schedule leads to is the same for all orders of what does not meet. */
+/* What may end for nothing does when nothing else can go on. Unlike step.c, which calls that stuck;
+ * but then what a schedule leads to is the same for all orders of what does not meet. */
 static bool never_stuck_early = true;
 
 static inline void write_down(ambit__decision kind, unsigned count, unsigned chosen) {
@@ -257,8 +259,8 @@ static inline uint64_t outcome(void) {
     return hash;
 }
 
-/* The same for all orders of the same steps that differ only where they do not meet: always the lowest thread
- * whose step meets none that is still to come before it. */
+/* The same for all orders of the same steps that differ only where they do not meet: always the
+ * lowest thread whose step meets none that is still to come before it. */
 static inline uint64_t trace(void) {
     bool done[STEPS_OF_WORLD] = {false};
     uint64_t hash = world.chosen;

@@ -1,4 +1,5 @@
-/* What the programs' actions are to the world: what they wait for, what they announce, and what they do. */
+/* What the programs' actions are to the world: what they wait for, what they announce, and what
+ * they do. */
 #ifndef AMBIT_TESTS_SIMULATOR_ACTIONS_H
 #define AMBIT_TESTS_SIMULATOR_ACTIONS_H
 

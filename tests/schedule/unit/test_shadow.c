@@ -141,7 +141,8 @@ static void a_write_of_some_bytes_does_not_stand_for_the_others(void **state) {
     assert_ptr_equal(ambit__found.other_site, SITE(1));
 }
 
-/* Thread 2 knows the second store and not the first, which the second's thread did not know either. */
+/* Thread 2 knows the second store and not the first, which the second's thread did not know
+ * either. */
 static void an_atomic_write_does_not_hide_one_it_does_not_know(void **state) {
     (void)state;
     atomic_writes(words, 8, 1);
@@ -316,7 +317,8 @@ static void freed_memory_from_before_is_told(void **state) {
     reads(words, 8, 6); /* it is there again */
 }
 
-/* ---- Speed, to be read: no test ---------------------------------------------------------------- */
+/* ---- Speed, to be read: no test
+ *   ---------------------------------------------------------------- */
 
 static double seconds(void) {
     struct timespec now;
