@@ -6,9 +6,10 @@
  *   - was read by a read that happens before it,        (read-read coherence)
  *   - an SC fence, or being SC itself, makes it see     (7.17.3p6-p11).
  * A store may go into modification order before others that are not bound the same way, unless
- * those are read-modify-writes, which read the store before them. This is the model of C11Tester (Luo and
- * Demsky, ASPLOS 2021) and of CDSChecker, in the simple form that executes in program order: what
- * happens before is one vector clock a thread, and modification order is decided at the store.
+ * those are read-modify-writes, which read the store before them. This is the model of C11Tester
+ * (Luo and Demsky, ASPLOS 2021) and of CDSChecker, in the simple form that executes in program
+ * order: what happens before is one vector clock a thread, and modification order is decided at the
+ * store.
  *
  * SC. Fences keep a common view, apart from happens-before: each adds what its thread knows and
  * takes what the others have added, so that later loads see that or newer, while plain accesses
