@@ -251,6 +251,10 @@ static void the_end_of_a_range_that_nobody_wrote_is_told(void **state) {
     assert_told("read of 4000 bytes of heap block 1 (9000 bytes) at 5000 that nobody wrote");
     writes(block + 8992, 8, 4);
     reads(block, 9000, 3); /* only a hole */
+    char *other = allocate(9004, false, 5);
+    assert_failure(reads(other + 9000, 4, 6), AMBIT_SCHEDULE_UNINITIALISED);
+    writes(other + 5000, 4000, 6);
+    reads(other, 9000, 6); /* its end was written, if with what stood there */
     assert_failure(reads(block, 8000, 3), AMBIT_SCHEDULE_UNINITIALISED);
 }
 
