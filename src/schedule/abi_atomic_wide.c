@@ -1,5 +1,6 @@
-/* Atomics of 16 bytes. They have no history: the newest is seen always, and what was released to them is
- * what has been released to them since the last plain store to them; see history.c's limits. */
+/* Atomics of 16 bytes. They have no history: the newest is seen always, and what was released to
+ * them is what has been released to them since the last plain store to them; see history.c's
+ * limits. */
 #include "schedule/inside.h"
 
 #define SITE __builtin_return_address(0)
@@ -7,7 +8,8 @@
 
 typedef unsigned __int128 wide;
 
-/* One thread runs at a time, in a schedule; outside of one this is a plain access, and no lock-free one. */
+/* One thread runs at a time, in a schedule; outside of one this is a plain access, and no lock-free
+ * one. */
 static wide step(volatile wide *at, ambit__operation_kind kind, int order, const void *site,
                  ambit__object **object) {
     if (!ambit__self) return *at;

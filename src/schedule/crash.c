@@ -1,9 +1,9 @@
 /* Crashes of the code under test, as failures of its schedule; and whose line an address stands for.
  *
- * The handler runs on a stack of its own, as the crash may be that of a full stack, and leaves it as all
- * failing does, by a switch to the runner's stack. The kernel does not mind: it looks at the stack pointer to
- * see whether the other stack is in use. No signal is blocked meanwhile (SA_NODEFER), so that nothing has to
- * be unblocked that a return would. */
+ * The handler runs on a stack of its own, as the crash may be that of a full stack, and leaves it
+ * as all failing does, by a switch to the runner's stack. The kernel does not mind: it looks at the
+ * stack pointer to see whether the other stack is in use. No signal is blocked meanwhile
+ * (SA_NODEFER), so that nothing has to be unblocked that a return would. */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <stdlib.h>

@@ -1,26 +1,27 @@
 /* Atomic memory as C11 allows it, by store histories.
  *
- * For each atomic object the last stores stand in modification order, each with who made it, when, and what
- * an acquiring load of it learns. A load may see any store that is not older than one that
+ * For each atomic object the last stores stand in modification order, each with who made it, when,
+ * and what an acquiring load of it learns. A load may see any store that is not older than one that
  *   - happens before the load,                          (C11 5.1.2.4p22: write-read coherence)
  *   - was read by a read that happens before it,        (read-read coherence)
  *   - an SC fence, or being SC itself, makes it see     (7.17.3p6-p11).
- * A store may go into modification order before others that are not bound the same way, unless those
- * are read-modify-writes, which read the store before them. This is the model of C11Tester (Luo and
- * Demsky, ASPLOS 2021) and of CDSChecker, in the simple form that executes in program order: what
- * happens before is one vector clock a thread, and modification order is decided at the store.
+ * A store may go into modification order before others that are not bound the same way, unless
+ * those are read-modify-writes, which read the store before them. This is the model of C11Tester
+ * (Luo and Demsky, ASPLOS 2021) and of CDSChecker, in the simple form that executes in program
+ * order: what happens before is one vector clock a thread, and modification order is decided at the
+ * store.
  *
- * SC. Fences keep a common view, apart from happens-before: each adds what its thread knows and takes
- * what the others have added, so that later loads see that or newer, while plain accesses stay unordered
- * by it. The order of SC operations is that of execution. The light barrier (a signal fence) and the
- * heavy one (membarrier(2)) do the same between the two kinds only: P1202R5's asymmetric fences.
+ * SC. Fences keep a common view, apart from happens-before: each adds what its thread knows and
+ * takes what the others have added, so that later loads see that or newer, while plain accesses
+ * stay unordered by it. The order of SC operations is that of execution. The light barrier (a
+ * signal fence) and the heavy one (membarrier(2)) do the same between the two kinds only: P1202R5's
+ * asymmetric fences.
  *
- * RELEASE SEQUENCES are C11's: read-modify-writes by anyone, and stores by the thread that began it. The
- * latter are no part of them in C++20 (P0982R1), by an option.
+ * RELEASE SEQUENCES are C11's: read-modify-writes by anyone, and stores by the thread that began
+ * it. The latter are no part of them in C++20 (P0982R1), by an option.
  *
- * NOT SHOWN: a load that sees a store that is executed later (load buffering); stores older than the last
- * STORES of an object; objects of 16 bytes, of which the newest is seen always.
- */
+ * NOT SHOWN: a load that sees a store that is executed later (load buffering); stores older than
+ * the last STORES of an object; objects of 16 bytes, of which the newest is seen always. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -196,13 +197,14 @@ static void learn(const store *of, int order) {
         ambit__vector_join(&ambit__self->fence_acquire, &of->released);
 }
 
-/* The same value at the same line: a key that is compared and not ordered, so addresses may be in it. */
+/* The same value at the same line: a key that is compared and not ordered, so addresses may be in
+ * it. */
 static void look(const location *at, uint64_t value, const void *site) {
     ambit__spin_reads(((uint64_t)at->address * 31 + value) * 31 + (uint64_t)(uintptr_t)site);
 }
 
-/* Reading the same again and again is waiting for somebody; it then sees the newest store, as any store is
- * seen after a while. */
+/* Reading the same again and again is waiting for somebody; it then sees the newest store, as any
+ * store is seen after a while. */
 static bool must_see_newest(location *at, const store *of, const void *site) {
     look(at, of->value, site);
     return ambit__self->spinning;
@@ -253,8 +255,8 @@ static void fill(store *new, uint64_t value, int order) {
     }
 }
 
-/* Where a store may go: not before what this thread knows, nor between a read-modify-write, or a release
- * sequence, and what it continues. */
+/* Where a store may go: not before what this thread knows, nor between a read-modify-write, or a
+ * release sequence, and what it continues. */
 static unsigned choose_place(location *at, int order) {
     if (ambit__options->strong_memory || !ambit__stores_are_placed()) return at->count;
     unsigned lowest = floor_of(at, order) + 1, room = 1, places[STORES + 1] = {at->count};
@@ -281,9 +283,10 @@ static void put(location *at, uint64_t value, int order) {
     if (last) memory_write((void *)at->address, at->size, value);
 }
 
-/* Which store a read-modify-write reads, of those with the value `wanted` unless that is NULL: it goes in right
- * behind it, so neither what it must not be put in front of nor another read-modify-write of the same may
- * stand there. It may part a release sequence, of which it becomes a part. `at->count`: there is none. */
+/* Which store a read-modify-write reads, of those with the value `wanted` unless that is NULL: it
+ * goes in right behind it, so neither what it must not be put in front of nor another
+ * read-modify-write of the same may stand there. It may part a release sequence, of which it
+ * becomes a part. `at->count`: there is none. */
 static unsigned choose_modified(location *at, int order, const uint64_t *wanted) {
     unsigned newest = at->count - 1u, lowest = newest, room = 0, places[STORES];
     if (!ambit__options->strong_memory && ambit__stores_are_placed()) lowest = floor_of(at, order);
@@ -404,8 +407,8 @@ uint64_t ambit__history_exchange(volatile void *address, unsigned size, ambit__r
     return old;
 }
 
-/* A weak exchange may fail for nothing; and any may fail because it reads an old store, which the standard
- * does not rule out. NULL: it succeeds, at `place`. */
+/* A weak exchange may fail for nothing; and any may fail because it reads an old store, which the
+ * standard does not rule out. NULL: it succeeds, at `place`. */
 static store *choose_failure(location *at, uint64_t expected, int order, int failure_order,
                              bool weak, unsigned *place, const void *site) {
     store *of = choose_store(at, failure_order, site);

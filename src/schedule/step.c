@@ -1,13 +1,14 @@
 /* Steps: which thread comes next, who waits, what time it is, and how a schedule fails.
  *
- * A thread that is not running has announced its next operation, so that at each pick all that could
- * happen is known. Whether a waiting one may go is asked of its `ready`, and not told by whoever changed
- * something: nobody can forget to tell.
+ * A thread that is not running has announced its next operation, so that at each pick all that
+ * could happen is known. Whether a waiting one may go is asked of its `ready`, and not told by
+ * whoever changed something: nobody can forget to tell.
  *
- * TIME moves when the clock is read, and when all wait: then to the earliest deadline. It may also jump
- * to a deadline while others run, if that is near: a program must not rely on being faster than its
- * timers. Loops that only read (spin locks, waiting for a flag) are left out while another thread can
- * run, since the strategy might choose them for ever; what they loop for is another's change. */
+ * TIME moves when the clock is read, and when all wait: then to the earliest deadline. It may also
+ * jump to a deadline while others run, if that is near: a program must not rely on being faster
+ * than its timers. Loops that only read (spin locks, waiting for a flag) are left out while another
+ * thread can run, since the strategy might choose them for ever; what they loop for is another's
+ * change. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -192,8 +193,8 @@ static void fail_stuck(void) {
                        : "lost wake-up: all threads wait, and nobody is left to wake them");
 }
 
-/* Only those that spin can run: they may, for a while, since what they read may yet be a newer store; then
- * time passes; and then it is an end without one. False if they cannot. */
+/* Only those that spin can run: they may, for a while, since what they read may yet be a newer
+ * store; then time passes; and then it is an end without one. False if they cannot. */
 static bool may_idle(const candidates *found) {
     if (!found->spinning) return false;
     idle_picks++;

@@ -1,5 +1,6 @@
-/* Atomics of any size: what compilers call for those that the processor has no instruction for, an _Atomic
- * struct of 24 bytes say. libatomic's are never called, so that a program needs no -latomic.
+/* Atomics of any size: what compilers call for those that the processor has no instruction for, an
+ * _Atomic struct of 24 bytes say. libatomic's are never called, so that a program needs no
+ * -latomic.
  *
  * As those of 16 bytes they have no history: the newest is seen always. One call is one step. */
 #include "schedule/wraps.h"
@@ -115,7 +116,8 @@ bool __wrap___atomic_compare_exchange(size_t bytes, void *at, void *expected, co
     return same;
 }
 
-/* ---- 16 bytes by value: clang 19 calls them at times, in spite of -fsanitize=thread ------------ */
+/* ---- 16 bytes by value: clang 19 calls them at times, in spite of -fsanitize=thread
+ *   ------------ */
 
 typedef unsigned __int128 wide;
 

@@ -1,12 +1,12 @@
 /* syscall(2): what a program asks of the kernel without the C library.
  *
- * FUTEX. The kernel takes a lock for the word's bucket, and so is a full barrier both where it compares
- * and where it wakes; the model says no more than that. It compares what stands last in modification
- * order, whatever the thread itself would read. Who is woken learns nothing by it: it must read the word
- * again, and with an order that acquires.
+ * FUTEX. The kernel takes a lock for the word's bucket, and so is a full barrier both where it
+ * compares and where it wakes; the model says no more than that. It compares what stands last in
+ * modification order, whatever the thread itself would read. Who is woken learns nothing by it: it
+ * must read the word again, and with an order that acquires.
  *
- * A private and a shared futex on one word are two queues, as in the kernel: who waits in one is not woken
- * by the other. */
+ * A private and a shared futex on one word are two queues, as in the kernel: who waits in one is
+ * not woken by the other. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -87,7 +87,8 @@ static bool futex_deadline(const futex_call *call, const struct timespec *timeou
     int64_t ns;
     ambit__will_read(timeout, sizeof *timeout, call->site);
     if (!ambit__time_ns(timeout, &ns)) return false;
-    /* WAIT is told how long, WAIT_BITSET until when; there is one time, so the clock is all the same. */
+    /* WAIT is told how long, WAIT_BITSET until when; there is one time, so the clock is all the
+     * same. */
     *deadline = call->command == FUTEX_WAIT ? ambit__time_after(ns) : ns;
     return true;
 }
@@ -265,7 +266,8 @@ static long membarrier(int command, unsigned flags, const void *site) {
 
 /* ---- The door -------------------------------------------------------------------------------- */
 
-/* Those that answer at once, the same in each schedule, and touch nothing that schedules control. */
+/* Those that answer at once, the same in each schedule, and touch nothing that schedules
+ * control. */
 static bool is_harmless(long number) {
     static const long harmless[] = {SYS_getpid,       SYS_getppid,
                                     SYS_getuid,       SYS_geteuid,
@@ -346,7 +348,8 @@ static long in_schedule(long number, const long argument[ARGUMENTS], const void 
                           argument[5]);
 }
 
-/* Takes as many arguments as any call has: those that were not passed are noise, and are not used. */
+/* Takes as many arguments as any call has: those that were not passed are noise, and are not
+ * used. */
 long __wrap_syscall(long number, ...) {
     long argument[ARGUMENTS];
     va_list list;

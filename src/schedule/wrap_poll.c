@@ -1,5 +1,5 @@
-/* Waiting for one of several descriptors, and timers that are descriptors. What was there is not ordered with
- * what comes after, until it is read. */
+/* Waiting for one of several descriptors, and timers that are descriptors. What was there is not
+ * ordered with what comes after, until it is read. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
