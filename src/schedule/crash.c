@@ -71,6 +71,8 @@ const void *ambit__site_on_stack(unsigned index, uintptr_t pc, uintptr_t stack_p
     uintptr_t low, high;
     if (is_of_program(pc)) return (const char *)pc + 1; /* one past, as return addresses are */
     ambit__host_bounds(index, &low, &high);
+    /* Of one that is full it may already be below. */
+    if (stack_pointer < low && low - stack_pointer < NEAR_THE_END) stack_pointer = low;
     if (stack_pointer < low || stack_pointer >= high) return NULL;
     const uintptr_t *end = (const uintptr_t *)(high & ~(uintptr_t)7);
     for (const uintptr_t *at = (const uintptr_t *)((stack_pointer + 7) & ~(uintptr_t)7); at < end;

@@ -341,9 +341,9 @@ static long in_schedule(long number, const long argument[ARGUMENTS], const void 
     if (call_by_function(number, argument, site, &answer)) return answer;
     if (!is_harmless(number))
         ambit__fail(AMBIT_SCHEDULE_UNSUPPORTED, site, NULL,
-                    "syscall(): system call number %ld is not controlled; use the C library's "
-                    "function if there is one",
-                    number);
+                    "syscall(): %s, number %ld of the kernel, is not controlled; use the C "
+                    "library's function if there is one",
+                    ambit__system_call_name(number), number);
     return __real_syscall(number, argument[0], argument[1], argument[2], argument[3], argument[4],
                           argument[5]);
 }
