@@ -137,9 +137,12 @@ uint32_t ambit__thread_id(void) {
 ambit__thread *ambit__thread_records(void) { return ambit__load_acquire(&records); }
 
 bool ambit__thread_is_alive(uint32_t index) {
-    const ambit__thread *at = ambit__thread_records();
+    ambit__mutex_lock(&registry); /* in give_back() too: who is not alive has done what it did */
+    const ambit__thread *at = ambit__load_relaxed(&records);
     while (at && at->index != index) at = at->next;
-    return at && ambit__load_relaxed(&at->alive);
+    bool alive = at && ambit__load_relaxed(&at->alive);
+    ambit__mutex_unlock(&registry);
+    return alive;
 }
 
 void ambit__thread_on_exit(void (*hook)(ambit__thread *thread)) {
