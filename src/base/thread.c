@@ -137,7 +137,8 @@ uint32_t ambit__thread_id(void) {
 ambit__thread *ambit__thread_records(void) { return ambit__load_acquire(&records); }
 
 bool ambit__thread_is_alive(uint32_t index) {
-    ambit__mutex_lock(&registry); /* in give_back() too: who is not alive has done what it did */
+    /* As in give_back(), so that all that a thread did which is not alive comes before. */
+    ambit__mutex_lock(&registry);
     const ambit__thread *at = ambit__load_relaxed(&records);
     while (at && at->index != index) at = at->next;
     bool alive = at && ambit__load_relaxed(&at->alive);

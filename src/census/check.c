@@ -211,7 +211,7 @@ static void put_aside(ambit__check *check, ambit__entry *entry, int64_t birth_ns
                       int64_t callback_since_ns, const ambit_verdict *verdict) {
     if (batch_count == BATCH) flush(check);
     ambit__spin_lock(&lock);
-    /* A callback that has ended meanwhile has not found its mark; the next one's end would. */
+    /* A callback that has ended has not found its mark: the next one's end would take it. */
     if (verdict->kind != AMBIT_VERDICT_SLOW_CALLBACK ||
         still_runs(entry, verdict->object, callback_since_ns)) {
         batch[batch_count++] =

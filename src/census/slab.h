@@ -31,8 +31,8 @@ typedef struct ambit__facts {
 } ambit__facts;
 
 /* What a free object in the depot holds behind its entry. The link is atomic because a walk that
- * saw the object alive a moment ago may be reading these bytes; it is released so that such a walk, if it
- * takes the link for a fact (with acquire), finds that the site has gone. */
+ * saw the object alive a moment ago may be reading these bytes; it is released so that such a
+ * walk, if it takes the link for a fact (with acquire), finds that the site has gone. */
 typedef struct ambit__free {
     ambit__entry entry;
     _Atomic(struct ambit__free *) next;

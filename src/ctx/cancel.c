@@ -46,8 +46,9 @@ static const ambit_ctx *first_ended(const ambit_ctx *ctx) {
     const ambit_ctx *first = NULL;
     for (const ambit_ctx *at = ctx; at; at = at->head.parent) {
         bool ended = ambit__load_acquire(&at->head.state);
-        /* Relaxed: ambit_ctx_merge_at() stores it before anyone else can know the context, and who
-         * goes up to it here has come by it in order, or keeps one below it. */
+        /* Relaxed: join() stores it before it links the context, which nobody else knows until
+         * then: who comes by the lock of a list above, or was given it or one below it, comes after
+         * that. */
         const ambit_ctx *second = ambit__load_relaxed(&at->second);
         const ambit_ctx *found = ended ? at : second ? first_ended(second) : NULL;
         if (found && (!first || found->ended_ns < first->ended_ns)) first = found;

@@ -188,8 +188,9 @@ void ambit_ctx_close_at(ambit_ctx **pointer, const ambit_site *site) {
 static void inspect(const ambit__entry *entry, ambit__facts *facts) {
     const ambit_hold *hold = (const ambit_hold *)(const void *)entry;
     facts->deadline_ns = AMBIT_NEVER;
-    /* Acquire pairs with the release in ambit_ctx_hold_at(), and with that of the depot's link, which stands
-     * in the same place: who reads what another one keeps finds that the site of this one has gone. */
+    /* Acquire pairs with the release in ambit_ctx_hold_at(), and with that of the depot's link,
+     * which stands in the same place: who reads what another one keeps finds that the site of
+     * this one has gone. */
     facts->keeps = ambit__load_acquire(&hold->ctx);
 }
 

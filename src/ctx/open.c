@@ -52,8 +52,8 @@ void ambit__ctx_check_failed(const ambit_ctx *ctx, const char *function, const a
                ambit__load_relaxed(&ctx->closed_site));
 }
 
-/* A child of `origin` that ends with `parent`, which is the same or the background; `merged` is 0 or
- * AMBIT__DEPTH_MERGED. What is not written here is as give_back() and a new chunk leave it. */
+/* A child of `origin` that ends with `parent`, which is the same or the background; `merged` is
+ * 0 or AMBIT__DEPTH_MERGED. What is not written here is as give_back() and a new chunk leave it. */
 static inline ambit_ctx *fresh(ambit_ctx *parent, ambit_ctx *origin, int64_t deadline_ns,
                                int64_t now_ns, uint32_t merged, const ambit_site *site) {
     ambit__thread *self = ambit__thread_self();

@@ -1,5 +1,6 @@
-/* What a program may rely on beyond one context's own memory: who learns of something by a call of ambit's comes
- * after what was done before that. Messages are plain memory: where nothing orders, they race. */
+/* What a program may rely on beyond one context's own memory: who learns of something by a call
+ * of ambit's comes after what was done before that. Messages are plain memory: where nothing
+ * orders, they race. */
 #include "census/verdict.h"
 #include "ctxs.h"
 #include "timers.h"
@@ -18,7 +19,8 @@ static void end(ambit_ctx *owned) { ambit_ctx_close(&owned); }
 
 static void cancel_ctx(void) { ambit_ctx_cancel(ctx, NULL); }
 
-/* The end of a parent that orders its children comes down while one of them is being merged with another. */
+/* The end of a parent that orders its children comes down while one of them is being merged with
+ * another. */
 static void merge_beside_a_cancel(void) {
     ambit_schedule_thread other = start(1, cancel_ctx);
     elsewhere = open_below(ambit_background());
@@ -64,7 +66,8 @@ AMBIT_SCHEDULE_TEST_WITH(end_of_either_side_is_heard_in_order, AFTER_MUSTER) {
 
 /* ---- Timers ---------------------------------------------------------------------------------- */
 
-/* An old handle says that it has fired: its function has returned, whatever its object has been since. */
+/* An old handle says that it has fired: its function has returned, whatever its object has been
+ * since. */
 static ambit_timer old;
 static int rung;
 static void ring_old(void *argument) {
@@ -151,7 +154,8 @@ TIMER_TEST(stop_is_after_the_functions, .before = make) {
 
 /* ---- Threads that end ------------------------------------------------------------------------ */
 
-/* A busy context counts by thread. One that has counted ends while the owner, who found it counting, waits. */
+/* A busy context counts by thread. One that has counted ends while the owner, who found it
+ * counting, waits. */
 static ambit_hold *hold;
 static unsigned destroyed;
 static void destroy(void *argument) {
@@ -193,8 +197,8 @@ AMBIT_SCHEDULE_TEST_WITH(who_has_ended_has_counted, .before = open_busy,
 
 /* ---- Arming ---------------------------------------------------------------------------------- */
 
-/* Who finds a context armed by another need not arm it, and is told of an end from above all the same: when a
- * cancel that comes after the registration returns, the callback has run. */
+/* Who finds a context armed by another need not arm it, and is told of an end from above all the
+ * same: when a cancel that comes after the registration returns, the callback has run. */
 static ambit_cancel nodes[2];
 static unsigned ran[2];
 static _Atomic(bool) registered;

@@ -1,5 +1,6 @@
-/* What a walk reads of a context or a hold (inspect() in src/ctx/{open,close}.c), beside one that goes and another
- * that is born in its memory: the facts of either, never a mixture; and the verdicts that are made of them. */
+/* What a walk reads of a context or a hold (inspect() in src/ctx/{open,close}.c), beside one
+ * that goes and another that is born in its memory: the facts of either, never a mixture; and
+ * the verdicts that are made of them. */
 #include "census/verdict.h"
 #include "ctxs.h"
 
@@ -14,8 +15,8 @@ static ambit_ctx *parents[2], *watched, *now_open;
 static ambit_hold *holds[2];
 static int64_t far_ns = AMBIT_NEVER;
 
-/* Compilers keep C++20's rule of release sequences, whatever the language. Some orders show in few schedules:
- * so all are played that have one preemption. */
+/* Compilers keep C++20's rule of release sequences, whatever the language. Some orders show in
+ * few schedules: so all are played that have one preemption. */
 #define WALK_TEST(test, ...)                                                                       \
     AMBIT_SCHEDULE_TEST_WITH(test, .cxx20_release_sequences = true,                                \
                              .strategy = AMBIT_SCHEDULE_EXHAUSTIVE, .preemptions = 1,              \
@@ -294,7 +295,8 @@ WALK_TEST(hold_in_the_depot_keeps_nothing, .before = hold_early_with_full_hands)
     look_at_hold_beside(drop_it);
 }
 
-/* By what a check makes of it: who keeps a zombie is told by its line. A child keeps it all the time. */
+/* By what a check makes of it: who keeps a zombie is told by its line. A child keeps it all the
+ * time. */
 static unsigned told;
 static void note_keeper(const ambit_verdict *verdict, void *user) {
     (void)user;
@@ -352,8 +354,9 @@ static void check_counts(void) {
     end(now_open);
 }
 
-/* A slow one, which runs already, and then a quick one, as deliver_callback() has them: the first is told once,
- * by its line, and the second is not. That takes four turns in the right places. */
+/* A slow one, which runs already, and then a quick one, as deliver_callback() has them: the
+ * first is told once, by its line, and the second is not. That takes four turns in the right
+ * places. */
 static void open_with_a_slow_one(void *argument) {
     look_for_slow_ones_only(argument);
     ambit__ctx_show_callback(watched, &lines[0], ambit__clock_coarse());

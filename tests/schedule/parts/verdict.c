@@ -209,8 +209,8 @@ AMBIT_SCHEDULE_TEST_WITH(closed_now_is_no_zombie, .before = open_to_close) {
     ambit_schedule_join(other);
 }
 
-/* Who keeps a zombie is told by its line. A hold on something else goes, and in its memory the zombie is held
- * from another line. */
+/* Who keeps a zombie is told by its line. A hold on something else goes, and in its memory the
+ * zombie is held from another line. */
 static ambit_hold *hold;
 static void open_zombie_and_hold(void *argument) {
     open_zombie(argument);
