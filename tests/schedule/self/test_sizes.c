@@ -279,6 +279,48 @@ static void weak_exchanges_fail(void **state) {
                       (ambit_schedule_options){.schedules = 1000, .no_spurious = true});
 }
 
+/* ---- Larger ones: the caller's copies, and who has changed something ---------------------------- */
+
+static large copy;
+static void store_copy(void *argument) {
+    (void)argument;
+    __atomic_store((large *)&large_flag, &copy, __ATOMIC_RELAXED);
+}
+static void change_copy(void *argument) {
+    (void)argument;
+    copy.three++;
+}
+static void copy_is_changed(void *argument) {
+    (void)argument;
+    run_all(store_copy, change_copy, NULL);
+}
+
+/* It is no loop that waits, however often it looks: it may come to its end before another begins. */
+static _Atomic(bool) turned;
+static void turn_many_times(void *argument) {
+    (void)argument;
+    for (uint64_t i = 0; i < 60; i++) {
+        large next = {i & 1, 0, 0};
+        atomic_store_explicit(&large_flag, next, RELAXED);
+        (void)larges_number(atomic_load_explicit(&large_flag, RELAXED));
+    }
+    atomic_store(&turned, true);
+}
+static void come_late(void *argument) {
+    (void)argument;
+    ambit_schedule_assert(!atomic_load(&turned));
+}
+static void turned_before(void *argument) {
+    (void)argument;
+    run_all(turn_many_times, come_late, NULL);
+}
+static void changes_are_no_waiting(void **state) {
+    (void)state;
+    /* So few steps that a loop which waits is not let go on alone for long enough. */
+    expect_failure_with(turned_before, (ambit_schedule_options){.schedules = 10000, .steps = 400},
+                        AMBIT_SCHEDULE_ASSERTION, "turned");
+}
+
 /* ---- The table ---------------------------------------------------------------------------------- */
 
 typedef struct row {
@@ -330,9 +372,11 @@ int main(void) {
         RACES(large_fails_relaxed),
         CLEAN(sequence_goes_on),
         WRONG(wide_is_stale),
+        RACES(copy_is_changed),
         CLEAN(halves_and_both),
         CLEAN(half_is_published),
         CLEAN(written_plainly),
+        cmocka_unit_test(changes_are_no_waiting),
         cmocka_unit_test(weak_exchanges_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
