@@ -127,7 +127,7 @@ static unsigned in_vain[AMBIT__THREADS];
 void ambit__found_nothing(bool nothing) {
     unsigned *count = &in_vain[ambit__self->index];
     *count = nothing ? *count + 1 : 0;
-    if (*count >= IN_VAIN) ambit__spin();
+    if (*count >= IN_VAIN) ambit__loops();
 }
 
 /* ---- From schedule to schedule --------------------------------------------------------------- */

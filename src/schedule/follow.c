@@ -17,7 +17,7 @@
 static const char letters[] = {
     [AMBIT__DECIDE_THREAD] = 't', [AMBIT__DECIDE_READ] = 'r',  [AMBIT__DECIDE_PLACE] = 'p',
     [AMBIT__DECIDE_WEAK] = 'w',   [AMBIT__DECIDE_EARLY] = 'e', [AMBIT__DECIDE_WAKE] = 'k',
-    [AMBIT__DECIDE_USER] = 'c'};
+    [AMBIT__DECIDE_LOOP] = 'l',   [AMBIT__DECIDE_USER] = 'c'};
 #define KINDS (sizeof letters)
 
 static ambit__written *written;

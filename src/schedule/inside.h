@@ -11,7 +11,7 @@
  *   wrap_*.c                  what the linker puts in others' places: wrap.txt
  *   step.c, thread.c, reset.c, scenario.c  steps, threads, time, failing; begin and end
  *   host.c                    threads of the kernel, and going from one to another
- *   history.c                 memory as C11 allows it
+ *   history.c, location.c     memory as C11 allows it
  *   shadow*.c, bad_access.c   who touched which byte; putting all back
  *   arena.c, mapping.c        the heap of a schedule
  *   object.c, descriptor.c    locks and the like; files and sockets
@@ -163,6 +163,8 @@ typedef struct ambit__schedule_thread {
     unsigned spin_count;
     unsigned spin_repeats;
     uint64_t spin_seen[AMBIT__SPIN_SEEN];
+    bool loop_decided;    /* whether it goes on alone, since it last changed something */
+    uint64_t loops_until; /* if so: until that many steps have been taken */
 
     /* Calls under way, for reports: the return addresses of functions entered. */
     unsigned call_count;
@@ -212,6 +214,7 @@ typedef enum ambit__decision {
     AMBIT__DECIDE_PLACE,  /* how far back a store goes in modification order: 0 is last */
     AMBIT__DECIDE_WEAK,   /* whether a weak exchange fails without a reason */
     AMBIT__DECIDE_WAKE,   /* which waiter is woken */
+    AMBIT__DECIDE_LOOP,   /* 1, 2: who loops for others goes on alone, for short or for long */
     AMBIT__DECIDE_EARLY,  /* 1: what waits for a time soon, or may wake for nothing, may come now */
     AMBIT__DECIDE_USER    /* ambit_schedule_choose() */
 } ambit__decision;
@@ -231,8 +234,11 @@ void ambit__keys_thread_ends(ambit__schedule_thread *thread);
 /* This thread loops over reads (or sleeps for nothing): from now on only if nobody else can run,
  * until another thread has changed something. */
 void ambit__spin(void);
-/* This thread reads `what` (an address, with the store it sees, or whatever the loop looks at);
- * noticed as spinning when it has read the same before, since it last changed anything. */
+/* The same of a loop that may have an end of its own: some of them count their rounds, and then do something
+ * else. Now and then it is let go on alone for a while, so that this is seen too. */
+void ambit__loops(void);
+/* This thread reads `what` (an address, with the store it sees, or whatever the loop looks at); noticed as
+ * spinning when it has read the same before, since it last changed anything. */
 void ambit__spin_reads(uint64_t what);
 /* It, or the world, has changed something: nobody spins any more. */
 void ambit__progress(void);
@@ -308,19 +314,24 @@ typedef enum ambit__rmw {
     AMBIT__RMW_NAND
 } ambit__rmw;
 
+/* Of up to 16 bytes; there are no bits beyond its size. */
+__extension__ typedef unsigned __int128 ambit__value;
+
 void ambit__history_reset(void);
 /* step.c: whether stores may go further back in modification order; the exhaustive strategy does
  * without, whatever plays its decisions again. */
 bool ambit__stores_are_placed(void);
-uint64_t ambit__history_load(const volatile void *address, unsigned size, int order,
-                             const void *site);
-void ambit__history_store(volatile void *address, unsigned size, uint64_t value, int order,
+ambit__value ambit__history_load(const volatile void *address, unsigned size, int order,
+                                 const void *site);
+void ambit__history_store(volatile void *address, unsigned size, ambit__value value, int order,
                           const void *site);
-uint64_t ambit__history_exchange(volatile void *address, unsigned size, ambit__rmw how,
-                                 uint64_t operand, int order, const void *site);
-bool ambit__history_compare_exchange(volatile void *address, unsigned size, uint64_t *expected,
-                                     uint64_t desired, int order, int failure_order, bool weak,
+ambit__value ambit__history_exchange(volatile void *address, unsigned size, ambit__rmw how,
+                                     ambit__value operand, int order, const void *site);
+bool ambit__history_compare_exchange(volatile void *address, unsigned size, ambit__value *expected,
+                                     ambit__value desired, int order, int failure_order, bool weak,
                                      const void *site);
+/* Whether a weak exchange fails for nothing, if it could succeed. */
+bool ambit__history_weak_fails(void);
 void ambit__history_fence(int order, const void *site);
 void ambit__history_light_barrier(const void *site);
 /* membarrier(2), for all threads. */
@@ -328,7 +339,7 @@ void ambit__history_heavy_barrier(const void *site);
 /* A full barrier without a step of its own, as in the kernel's futex. */
 void ambit__history_full_barrier(void);
 /* What stands last in modification order: for the kernel. Counts as an atomic access. */
-uint64_t ambit__history_newest(const volatile void *address, unsigned size, const void *site);
+ambit__value ambit__history_newest(const volatile void *address, unsigned size, const void *site);
 
 /* ---- abi_plain.c: what the compiler calls --------------------------------------------------- */
 
@@ -485,6 +496,7 @@ typedef struct ambit__finding {
     const void *address; /* of the memory that a race or a bad access is about; NULL: none */
     uint8_t thread;
     uint64_t hash, steps;
+    uint64_t picked;                          /* of them: not those of a loop that went on alone */
     ambit__operation waiting[AMBIT__THREADS]; /* what the others were about to do */
 } ambit__finding;
 extern ambit__finding ambit__found;

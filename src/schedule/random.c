@@ -38,6 +38,8 @@ static unsigned decide(ambit__decision kind, unsigned count, unsigned usual) {
     switch (kind) {
     case AMBIT__DECIDE_READ:
         return below(2) ? usual : below(count);
+    case AMBIT__DECIDE_LOOP:
+        return below(8) ? usual : below(8) ? 1 : 2;
     case AMBIT__DECIDE_EARLY:
         return below(4) == 0;
     case AMBIT__DECIDE_PLACE:

@@ -308,8 +308,8 @@ void *rcu_set_pointer_sym(void **place, void *value) {
 
 void *rcu_xchg_pointer_sym(void **place, void *value) {
     if (!ambit__self) return __atomic_exchange_n(place, value, __ATOMIC_SEQ_CST);
-    uint64_t before = ambit__history_exchange(place, sizeof *place, AMBIT__RMW_EXCHANGE,
-                                              (uintptr_t)value, AMBIT__SEQ_CST, HERE);
+    ambit__value before = ambit__history_exchange(place, sizeof *place, AMBIT__RMW_EXCHANGE,
+                                                  (uintptr_t)value, AMBIT__SEQ_CST, HERE);
     return (void *)(uintptr_t)before;
 }
 
@@ -319,7 +319,7 @@ void *rcu_cmpxchg_pointer_sym(void **place, void *expected, void *value) {
                                           __ATOMIC_SEQ_CST);
         return expected;
     }
-    uint64_t seen = (uintptr_t)expected;
+    ambit__value seen = (uintptr_t)expected;
     (void)ambit__history_compare_exchange(place, sizeof *place, &seen, (uintptr_t)value,
                                           AMBIT__SEQ_CST, AMBIT__SEQ_CST, false, HERE);
     return (void *)(uintptr_t)seen;

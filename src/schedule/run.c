@@ -145,10 +145,12 @@ static bool play_before(ambit__run_state *run) {
 /* The seed of the first that failed, or 0. */
 static uint64_t calibrate(ambit__run_state *run) {
     uint64_t failed = 0;
-    for (uint64_t i = 1; i <= CALIBRATIONS; i++)
+    run->pct_steps = 0;
+    for (uint64_t i = 1; i <= CALIBRATIONS; i++) {
         if (!play(run, &ambit__strategy_random, CALIBRATION_SEED + i) && !failed)
             failed = CALIBRATION_SEED + i;
-    run->pct_steps = ambit__result.steps_most;
+        if (ambit__found.picked > run->pct_steps) run->pct_steps = ambit__found.picked;
+    }
     ambit__pct_set(run->options.depth, run->pct_steps);
     return failed;
 }

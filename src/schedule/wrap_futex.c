@@ -175,7 +175,7 @@ static long futex_requeue(const futex_call *call, uint32_t most, uint32_t *other
     if ((int32_t)call->value < 0 || (int32_t)most < 0) return refused(EINVAL);
     step_wake(call, NULL, expected ? "futex compare and requeue" : "futex requeue");
     if (expected) {
-        uint64_t newest = ambit__history_newest(call->word, sizeof(uint32_t), call->site);
+        uint64_t newest = (uint64_t)ambit__history_newest(call->word, sizeof(uint32_t), call->site);
         if (newest != *expected) return refused(EAGAIN);
     }
     waiter *found[AMBIT__THREADS];

@@ -103,7 +103,7 @@ int __wrap_thrd_sleep(const struct timespec *length, struct timespec *left) {
 void ambit__yield_at(const char *name, const void *site) {
     ambit__operation yield = {
         .kind = AMBIT__OP_YIELD, .name = name, .site = site, .deadline_ns = AMBIT__FOREVER};
-    ambit__spin();
+    ambit__loops();
     ambit__step(&yield);
 }
 
