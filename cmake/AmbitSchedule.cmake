@@ -18,7 +18,8 @@
 # say. Fortified calls would reach the C library under names that nobody puts anything in the place of; and
 # what the compiler makes of memcpy(), or of malloc() and free() in a row, nobody would see. A static variable
 # that a single function uses, and writes first, clang takes for the function's own if that one calls
-# nothing, shared or not (Peterson's `turn`): so each calls something, on its way in and out. And
+# nothing, shared or not (Peterson's `turn`): so each calls something, on its way in and out, but for inline
+# functions (schedule_inline.h). Clang from 17 on can be told to leave variables where they are. And
 # thread-local variables are reached by a word in memory and not by the register: see src/schedule/host.c.
 # A function, since functions are known everywhere and variables are not.
 function(ambit__schedule_flags variable)
@@ -58,6 +59,10 @@ function(ambit_schedule_instrument target)
   endif()
   ambit__schedule_check_flags(${target})
   ambit__schedule_flags(flags)
+  list(APPEND flags "SHELL:-include \"${CMAKE_CURRENT_FUNCTION_LIST_DIR}/schedule_inline.h\"")
+  if(CMAKE_C_COMPILER_ID MATCHES "Clang$" AND CMAKE_C_COMPILER_VERSION VERSION_GREATER_EQUAL 17)
+    list(APPEND flags -fkeep-persistent-storage-variables)
+  endif()
   target_compile_options(${target} PRIVATE ${flags} -fno-lto)
   set_target_properties(${target} PROPERTIES INTERPROCEDURAL_OPTIMIZATION OFF)
 endfunction()

@@ -62,7 +62,9 @@ door_build() { door_try_build "$@" || exit 1; }
 door_try_build() {
     local preset=$1 log="$root/build/$1.log" lock started=$SECONDS
     shift
-    mkdir -p "$root/build"
+    if ! mkdir -p "$root/build" 2>/dev/null || [ ! -w "$root/build" ]; then
+        door_refuse "$root/build cannot be written: the checkout has to be one that can, copy it first"
+    fi
     exec {lock}>"$root/build/$preset.lock"
     flock "$lock"
     : >"$log"

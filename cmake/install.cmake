@@ -24,7 +24,8 @@ install(FILES ${PROJECT_BINARY_DIR}/ambit.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}
 
 if(ambit_schedule)
   install(TARGETS ambit_schedule EXPORT ambitTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
-  install(FILES cmake/AmbitSchedule.cmake ${ambit_schedule_link_file} DESTINATION ${ambit_package})
+  install(FILES cmake/AmbitSchedule.cmake cmake/schedule_inline.h ${ambit_schedule_link_file}
+          DESTINATION ${ambit_package})
   set(ambit_schedule_pc_libs "-ldw -lpthread")
   if(CMAKE_DL_LIBS)
     string(APPEND ambit_schedule_pc_libs " -l${CMAKE_DL_LIBS}")

@@ -7,8 +7,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* For so long others may have a contestant's processors: this part of its time, and once for as long
- * as the scheduler leaves a thread in place. Beyond it the measurement is thrown away. */
+/* For so long others may have a contestant's processors: this part of its time, and once for as
+ * long as the scheduler leaves a thread in place. Beyond it the measurement is thrown away. */
 #define WAITED_PART_MAX 0.01
 #define WAITED_ONCE_MS 2.0
 enum { PAUSE_US = 100000 };
@@ -34,7 +34,8 @@ double now_s(void) {
     return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
-/* ---- Options: bench/run has checked them, and says what they are ------------------------------- */
+/* ---- Options: bench/run has checked them, and says what they are
+ *   ------------------------------- */
 
 static unsigned number(const char *text) { return (unsigned)strtoul(text, NULL, 10); }
 

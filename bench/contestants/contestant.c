@@ -97,8 +97,8 @@ static void *worker_main(void *argument) {
 }
 
 /* What an operation costs, and the part of the threads' time for which others had the processors.
- * What threads of the contestant's own ran meanwhile, a timer's or a cleaner's, is part of its cost:
- * the wait for them is not taken off. With several threads nothing is: while one is off its
+ * What threads of the contestant's own ran meanwhile, a timer's or a cleaner's, is part of its
+ * cost: the wait for them is not taken off. With several threads nothing is: while one is off its
  * processor the others do not meet it, and their figure is too good already. */
 static double measure(double *lost_part) {
     BENCH_REQUIRE(!sched_getaffinity(0, sizeof processors, &processors));

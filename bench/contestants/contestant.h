@@ -49,8 +49,8 @@ enum { BENCH_VALUES = 8 };
 static const size_t bench_value_bytes[BENCH_VALUES] = {16, 24, 32, 48, 64, 96, 128, 200};
 
 /* How many timers are pending in the rows that say so. They are 10 to 50 s away, so that what is
- * armed for 30 s comes in their midst: a heap would have to lift the soonest to its top. None fires,
- * since bench/run lets nothing run for longer than 5 s. */
+ * armed for 30 s comes in their midst: a heap would have to lift the soonest to its top. None
+ * fires, since bench/run lets nothing run for longer than 5 s. */
 enum { BENCH_PENDING = 100000, BENCH_SOONEST_MS = 10000, BENCH_LATEST_MS = 50000 };
 #define BENCH_TIMEOUT_MS 30000
 /* Where a timer is armed at an absolute or cached time, it is read again after so many. */

@@ -1,4 +1,5 @@
-/* talloc: a tree of memory with destructors. It is not thread-safe: each thread has its own root. */
+/* talloc: a tree of memory with destructors. It is not thread-safe: each thread has its own
+ * root. */
 #include "contestant.h"
 
 #include <stdbool.h>

@@ -97,9 +97,9 @@ void ambit_stack_counts_read(ambit_stack_counts *counts);
 typedef int ambit_writer(const char *text, size_t length, void *user);
 int ambit_write_to_file(const char *text, size_t length, void *file); /* a FILE * */
 
-/* All of them: Thread: any. Blocks: as the writer does. Owns: nothing. Return AMBIT_OK, AMBIT_EWRITE
- * (the writer is not called again), and all but text and json AMBIT_EMEMORY. The formats and their
- * fields are in docs/census.md. */
+/* All of them: Thread: any. Blocks: as the writer does. Owns: nothing. Return AMBIT_OK,
+ * AMBIT_EWRITE (the writer is not called again), and all but text and json AMBIT_EMEMORY. The
+ * formats and their fields are in docs/census.md. */
 AMBIT_MUST_CHECK ambit_status ambit_census_write_text(const ambit_census *census,
                                                       ambit_writer *write, void *user);
 AMBIT_MUST_CHECK ambit_status ambit_census_write_json(const ambit_census *census,

@@ -63,8 +63,8 @@ typedef struct ambit_key {
 } ambit_key;
 
 /* Defines a key for values of type T in this source file. To share a key between files, write
- * AMBIT_KEY_DECLARE in the header, and AMBIT_KEY_DEFINE in one source that includes it: a static key
- * in a header would be another key in each file. */
+ * AMBIT_KEY_DECLARE in the header, and AMBIT_KEY_DEFINE in one source that includes it: a static
+ * key in a header would be another key in each file. */
 #define AMBIT_KEY(name, T)                                                                         \
     AMBIT__KEY_TYPE(name, T);                                                                      \
     static const struct ambit_key_of_##name name = AMBIT__KEY_VALUE(name, T)
@@ -204,8 +204,8 @@ typedef void ambit_cancel_fn(ambit_ctx *ctx, void *argument);
 
 /* A node that the caller embeds, zero at first; all fields are ambit's. It must stay in place until
  * its callback has returned or an off_cancel has; only after an off_cancel from inside itself may a
- * callback free it. Where two threads take one node back at once, one of them may free it, after both
- * have returned. */
+ * callback free it. Where two threads take one node back at once, one of them may free it, after
+ * both have returned. */
 typedef struct ambit_cancel {
     struct ambit_cancel *next, *previous;
     ambit_cancel_fn *run;
@@ -227,13 +227,12 @@ typedef enum ambit_removal {
 /* Has `run(ctx, argument)` called exactly once when `ctx` ends. On a live context the node is
  * registered; on one that has ended the callback runs before this returns, on this thread, and the
  * status is the context's. Callbacks run on the cancelling thread (for a deadline: ambit's timer
- * thread), with no lock of ambit's held, of those that one thread has registered the last one first.
- * They must be short: one that
- * takes long is a verdict of the census. A callback may close the context, and free its own node
- * after an off_cancel from inside.
- * Thread: any that owns, borrows or holds it. Blocks: no. Owns: nothing; the caller's node is used.
- * Returns AMBIT_OK (registered), AMBIT_CANCELLED or AMBIT_TIMED_OUT (it has run), AMBIT_EMEMORY,
- * AMBIT_ETHREAD (not registered, will not run). */
+ * thread), with no lock of ambit's held, of those that one thread has registered the last one
+ * first. They must be short: one that takes long is a verdict of the census. A callback may close
+ * the context, and free its own node after an off_cancel from inside. Thread: any that owns,
+ * borrows or holds it. Blocks: no. Owns: nothing; the caller's node is used. Returns AMBIT_OK
+ * (registered), AMBIT_CANCELLED or AMBIT_TIMED_OUT (it has run), AMBIT_EMEMORY, AMBIT_ETHREAD (not
+ * registered, will not run). */
 #define ambit_ctx_on_cancel(ctx, node, run, argument)                                              \
     ambit_ctx_on_cancel_at((ctx), (node), (run), (argument), AMBIT_HERE)
 AMBIT_MUST_CHECK ambit_status ambit_ctx_on_cancel_at(ambit_ctx *ctx, ambit_cancel *node,
@@ -303,10 +302,10 @@ static inline void *ambit_ctx_alloc(ambit_ctx *ctx, size_t bytes);
 AMBIT_MUST_CHECK static inline ambit_status
 ambit_ctx_defer(ambit_ctx *ctx, void (*run)(void *argument), void *argument);
 
-/* How many bytes put, own, alloc and defer (16 each) may take together; a destructor that comes with
- * own is counted as well, but never refused. Children opened later inherit the number. The
- * background's is 1 MiB. Lowering it below what is in use only stops more.
- * Thread: as put; any for the default. Blocks: no. Cannot fail. */
+/* How many bytes put, own, alloc and defer (16 each) may take together; a destructor that comes
+ * with own is counted as well, but never refused. Children opened later inherit the number. The
+ * background's is 1 MiB. Lowering it below what is in use only stops more. Thread: as put; any for
+ * the default. Blocks: no. Cannot fail. */
 void ambit_ctx_budget_set(ambit_ctx *ctx, size_t bytes);
 void ambit_ctx_default_budget_set(size_t bytes);
 /* In use now. Thread: any. Cannot fail. */

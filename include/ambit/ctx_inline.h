@@ -82,8 +82,8 @@ static inline ambit_status ambit_ctx_err(const ambit_ctx *ctx) {
 void *ambit__ctx_alloc(ambit_ctx *ctx, size_t bytes);
 ambit_status ambit__ctx_defer(ambit_ctx *ctx, void (*run)(void *argument), void *argument);
 
-/* What the budget counts. Relaxed, here and below: one thread writes, and others may read any of the
- * values. */
+/* What the budget counts. Relaxed, here and below: one thread writes, and others may read any of
+ * the values. */
 AMBIT__INLINE size_t ambit__ctx_used_bytes(const struct ambit__ctx_head *head) {
     return (size_t)AMBIT__LOAD_RELAXED(&head->entry.bytes) +
            AMBIT__LOAD_RELAXED(&head->deferred_bytes);

@@ -48,10 +48,10 @@ typedef enum ambit_disarm {
 ambit_disarm ambit_timer_disarm(ambit_timer timer);
 
 /* Moves an armed timer to another time, without letting go of it: for time limits that are renewed
- * again and again, such as that of an idle connection. To a later time it stays where it stands, and
- * is moved when its old time comes, so that a renewal costs a few stores. Returns 1 if it is armed
- * for the new time, 0 if it has fired, its function runs right now, or it was disarmed: then arm anew.
- * Thread: any. Blocks: no. Cannot fail. */
+ * again and again, such as that of an idle connection. To a later time it stays where it stands,
+ * and is moved when its old time comes, so that a renewal costs a few stores. Returns 1 if it is
+ * armed for the new time, 0 if it has fired, its function runs right now, or it was disarmed: then
+ * arm anew. Thread: any. Blocks: no. Cannot fail. */
 int ambit_timer_reset(ambit_timer timer, int64_t deadline_ns);
 
 typedef struct ambit_timer_stats {

@@ -137,9 +137,13 @@ uint32_t ambit__thread_id(void) {
 ambit__thread *ambit__thread_records(void) { return ambit__load_acquire(&records); }
 
 bool ambit__thread_is_alive(uint32_t index) {
-    const ambit__thread *at = ambit__thread_records();
+    /* As in give_back(), so that all that a thread did which is not alive comes before. */
+    ambit__mutex_lock(&registry);
+    const ambit__thread *at = ambit__load_relaxed(&records);
     while (at && at->index != index) at = at->next;
-    return at && ambit__load_relaxed(&at->alive);
+    bool alive = at && ambit__load_relaxed(&at->alive);
+    ambit__mutex_unlock(&registry);
+    return alive;
 }
 
 void ambit__thread_on_exit(void (*hook)(ambit__thread *thread)) {

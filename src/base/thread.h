@@ -55,7 +55,8 @@ uint32_t ambit__thread_id(void);
 /* All records, to be followed by `next`. */
 ambit__thread *ambit__thread_records(void);
 
-/* False if no living thread has the record of that index. */
+/* False if no living thread has the record of that index; then what the last one did comes
+ * before. */
 bool ambit__thread_is_alive(uint32_t index);
 
 /* Called on a thread that ends, before its record is handed on, newest hook first. At most 8. Two

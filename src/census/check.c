@@ -124,6 +124,13 @@ static void find_keepers(void) {
 
 /* ---- The second look ------------------------------------------------------------------------- */
 
+/* Under the lock, which the thread that runs a slow callback takes at its end. */
+static bool still_runs(const ambit__entry *entry, ambit_kind object, int64_t since_ns) {
+    ambit__facts facts = {0};
+    ambit__slab_of(object)->inspect(entry, &facts);
+    return facts.callback_since_ns == since_ns;
+}
+
 static bool still_stands(const struct pending *item) {
     ambit__entry *entry = item->entry;
     uint32_t bit = 1u << item->verdict.kind;
@@ -135,9 +142,7 @@ static bool still_stands(const struct pending *item) {
         !(ambit__load_relaxed(&entry->marks) & bit))
         return false;
     if (item->verdict.kind != AMBIT_VERDICT_SLOW_CALLBACK) return site == item->verdict.site;
-    ambit__facts facts = {0};
-    ambit__slab_of(item->verdict.object)->inspect(entry, &facts);
-    return facts.callback_since_ns == item->callback_since_ns;
+    return still_runs(entry, item->verdict.object, item->callback_since_ns);
 }
 
 /* True if it is to be reported: it stands, or has gone since it was marked. */
@@ -207,11 +212,15 @@ static void put_aside(ambit__check *check, ambit__entry *entry, int64_t birth_ns
                       int64_t callback_since_ns, const ambit_verdict *verdict) {
     if (batch_count == BATCH) flush(check);
     ambit__spin_lock(&lock);
-    batch[batch_count++] = (struct pending){entry, birth_ns, callback_since_ns, false, *verdict};
+    /* A callback that has ended has not found its mark: the next one's end would take it. */
+    if (verdict->kind != AMBIT_VERDICT_SLOW_CALLBACK ||
+        still_runs(entry, verdict->object, callback_since_ns)) {
+        batch[batch_count++] =
+            (struct pending){entry, birth_ns, callback_since_ns, false, *verdict};
+        /* Relaxed: who finds the bit takes the lock after this. */
+        (void)ambit__or_relaxed(&entry->marks, 1u << verdict->kind);
+    }
     ambit__spin_unlock(&lock);
-    /* Relaxed: who finds the bit and takes the lock comes after the one above. Had it been before, this
-     * would have come after it, and it could not have found the bit. */
-    (void)ambit__or_relaxed(&entry->marks, 1u << verdict->kind);
 }
 
 struct seen {

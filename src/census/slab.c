@@ -18,13 +18,6 @@ typedef struct ambit__chunk {
     uint32_t count;
 } __attribute__((aligned(128))) ambit__chunk;
 
-/* What a free object in the depot holds behind its entry. The link is atomic because a walk that
- * saw the object alive a moment ago may be reading these bytes. */
-typedef struct ambit__free {
-    ambit__entry entry;
-    _Atomic(struct ambit__free *) next;
-} ambit__free;
-
 static ambit__entry *object_at(const ambit__slab *slab, ambit__chunk *chunk, uint32_t index) {
     return (ambit__entry *)(void *)((char *)(chunk + 1) + (size_t)index * slab->object_bytes);
 }
@@ -34,7 +27,7 @@ static ambit__entry *object_at(const ambit__slab *slab, ambit__chunk *chunk, uin
  * in front of it. */
 static void depot_push_locked(ambit__slab *slab, void *object) {
     ambit__free *free_object = object;
-    ambit__store_relaxed(&free_object->next, ambit__load_relaxed(&slab->depot));
+    ambit__free_link(free_object, ambit__load_relaxed(&slab->depot));
     ambit__store_release(&slab->depot, free_object);
 }
 

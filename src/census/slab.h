@@ -30,6 +30,17 @@ typedef struct ambit__facts {
     uint64_t keepers; /* how many children and holds keep it */
 } ambit__facts;
 
+/* What a free object in the depot holds behind its entry. The link is atomic because a walk that
+ * saw the object alive a moment ago may be reading these bytes; it is released so that such a
+ * walk, if it takes the link for a fact (with acquire), finds that the site has gone. */
+typedef struct ambit__free {
+    ambit__entry entry;
+    _Atomic(struct ambit__free *) next;
+} ambit__free;
+static inline void ambit__free_link(ambit__free *free_object, ambit__free *next) {
+    ambit__store_release(&free_object->next, next);
+}
+
 /* Registers the census's fork handler, once. Called by whatever has a state that a child must reset.
  */
 void ambit__census_ready(void);

@@ -2,9 +2,12 @@
  *
  * WHO REPORTS. A callback is reported by the check that finds it running, or, if it has ended when
  * the check looks again, from here; never by both. The thread that ran it sets callback_since_ns to
- * 0 and then clears the bit in the marks; the check sets the bit and then reads callback_since_ns
- * again. The clearing and the second look are made under one lock: if the look came first, the bit is
- * found and counted as returned; if it came second, it sees the 0 and withdraws. */
+ * 0 and then clears the bit in the marks; the check reads callback_since_ns once more and sets the
+ * bit, and reads it again before it reports. All of that is made under one lock: if the bit came
+ * first it is found, and counted as returned; if the clearing came first the check sees the 0, and
+ * leaves it. A callback that was quick, by a limit that has been changed since, looks for the bit
+ * without the lock: there the light barrier in ambit__verdict_callback_ended() has one of the two
+ * see the other. */
 #include "census/verdict.h"
 
 enum { KEPT = 64 };

@@ -46,6 +46,10 @@ void ambit__slow_callback_ended(ambit__entry *entry, const ambit_site *site, int
 static inline void ambit__verdict_callback_ended(ambit__entry *entry, const ambit_site *site,
                                                  int64_t took_ns) {
     uint32_t bit = 1u << AMBIT_VERDICT_SLOW_CALLBACK;
+    /* Between that 0 and the look at the marks; pairs with the heavy one in flush() in check.c,
+     * which comes between the mark and the check's look at the time: one of the two sees the
+     * other. */
+    ambit__light_barrier();
     if (ambit__unlikely(
             took_ns > ambit__load_relaxed(&ambit__verdict_limits[AMBIT_VERDICT_SLOW_CALLBACK]) ||
             ambit__load_relaxed(&entry->marks) & bit))

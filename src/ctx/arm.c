@@ -102,9 +102,13 @@ void ambit__ctx_disarm_if_ended(ambit_ctx *ctx) {
 /* Claims from `ctx` upwards; returns the topmost claimed, from which next_arm leads down to `ctx`.
  * NULL: all are armed.
  *
- * Who finds one armed, here or elsewhere, looks without acquire: nothing is read of what arming it has
- * written. It is linked, or about to be seen as ended by the one who links it: both go through the lock
- * of the list above, and so does each end that comes down. */
+ * Who finds one armed, here or elsewhere, looks without acquire: nothing is read of what arming it
+ * has written, and no end is missed. Before ARMED is stored, ambit__ctx_link() has held the lock of
+ * the list above. An end from there that takes this lock later, in deliver_and_unlock(), finds the
+ * link. One that had it before was found by ambit__ctx_link(), and arm_one() has ended the context
+ * under `waiting.lock`, which who found it armed takes next. An end that begins after ARMED was
+ * seen is the former: were it the latter, it would happen before the store of ARMED, and that would
+ * have been seen before it happened. */
 static ambit_ctx *claim_chain(ambit_ctx *ctx) {
     ambit_ctx *claimed = NULL;
     unsigned attempt = 0;

@@ -46,8 +46,9 @@ static const ambit_ctx *first_ended(const ambit_ctx *ctx) {
     const ambit_ctx *first = NULL;
     for (const ambit_ctx *at = ctx; at; at = at->head.parent) {
         bool ended = ambit__load_acquire(&at->head.state);
-        /* Relaxed: ambit_ctx_merge_at() stores it before anyone else can know the context, and who
-         * goes up to it here has come by it in order, or keeps one below it. */
+        /* Relaxed: join() stores it before it links the context, which nobody else knows until
+         * then: who comes by the lock of a list above, or was given it or one below it, comes after
+         * that. */
         const ambit_ctx *second = ambit__load_relaxed(&at->second);
         const ambit_ctx *found = ended ? at : second ? first_ended(second) : NULL;
         if (found && (!first || found->ended_ns < first->ended_ns)) first = found;
@@ -181,8 +182,7 @@ static void deliver_callback(ambit_ctx *ctx, ambit__list *list, ambit_cancel *no
     ambit__spin_unlock(&list->lock);
     const ambit_site *site = node->site; /* the callback may free the node */
     int64_t began_ns = *now_ns;
-    ambit__store_relaxed(&ctx->callback_site, site);
-    ambit__store_relaxed(&ctx->callback_since_ns, began_ns);
+    ambit__ctx_show_callback(ctx, site, began_ns);
     bool stays = ambit__cancel_run(node);
     ambit__store_relaxed(&ctx->callback_since_ns, 0);
     *now_ns = ambit__clock_coarse();

@@ -13,7 +13,7 @@ static bool is_closed(const ambit_ctx *ctx) {
 }
 
 static void mark_closed(ambit_ctx *ctx) {
-    ambit__store_relaxed(&ctx->closed_ns, ambit__clock_coarse());
+    ambit__ctx_show_closed(ctx, ambit__clock_coarse());
     /* Release pairs with the acquire in the check's judge(): what is marked has its time. */
     (void)ambit__or_release(&ambit__ctx_entry(ctx)->marks, AMBIT__MARK_CLOSED);
 }
@@ -169,7 +169,7 @@ void ambit_ctx_close_at(ambit_ctx **pointer, const ambit_site *site) {
     *pointer = NULL;
     if (ambit__unlikely(!ctx)) return;
     check_close(ctx, site);
-    ambit__store_relaxed(&ctx->closed_site, site);
+    ambit__ctx_show_closed_site(ctx, site);
     /* Acquire pairs with the release half of leave(): alone means that all others are done. Nobody
      * can come anew, since only a keeper can make one. */
     bool alone = ambit__load_acquire(&ctx->keepers) == 1;
@@ -188,7 +188,10 @@ void ambit_ctx_close_at(ambit_ctx **pointer, const ambit_site *site) {
 static void inspect(const ambit__entry *entry, ambit__facts *facts) {
     const ambit_hold *hold = (const ambit_hold *)(const void *)entry;
     facts->deadline_ns = AMBIT_NEVER;
-    facts->keeps = ambit__load_relaxed(&hold->ctx);
+    /* Acquire pairs with the release in ambit_ctx_hold_at(), and with that of the depot's link,
+     * which stands in the same place: who reads what another one keeps finds that the site of
+     * this one has gone. */
+    facts->keeps = ambit__load_acquire(&hold->ctx);
 }
 
 ambit__slab ambit__slab_hold = {AMBIT__SLAB_LOCK, .kind = AMBIT_KIND_HOLD,
@@ -202,7 +205,7 @@ ambit_status ambit_ctx_hold_at(ambit_ctx *ctx, ambit_hold **out, const ambit_sit
     ambit_hold *hold = self ? ambit__slab_get(&ambit__slab_hold, AMBIT_KIND_HOLD, self) : NULL;
     if (!hold) return AMBIT_EMEMORY;
     ambit__ctx_keep(ctx, self);
-    ambit__store_relaxed(&hold->ctx, ctx);
+    ambit__store_release(&hold->ctx, ctx); /* pairs with the acquire in inspect() */
     ambit__slab_born(&hold->entry, site, ambit__clock_coarse());
     *out = hold;
     return AMBIT_OK;

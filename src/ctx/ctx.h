@@ -94,6 +94,35 @@ struct ambit_ctx { // NOLINT(clang-analyzer-optin.performance.Padding)
     ambit__timer_node timer;
 };
 
+/* WHAT WALKS READ. A walk may still take this for the context that was here before (its site has
+ * an acquire load before all and one after). So each fact is stored with release and read with
+ * acquire, in inspect(): who finds one of the newer context comes after the store that took away
+ * the older one's site, and drops what it has mixed. What only goes away (NULL, 0) needs none of
+ * that: it is nothing to tell of. */
+static inline void ambit__ctx_show(ambit_ctx *ctx, uint32_t depth, int64_t deadline_ns,
+                                   ambit_ctx *origin) {
+    ambit__store_release(&ctx->head.depth, depth);
+    ambit__store_release(&ctx->head.deadline_ns, deadline_ns);
+    ambit__store_release(&ctx->head.origin, origin);
+    ambit__store_release(&ctx->keepers, 1); /* and changed by exchanges, which pass it on */
+}
+static inline void ambit__ctx_show_second(ambit_ctx *ctx, ambit_ctx *second) {
+    ambit__store_release(&ctx->second, second);
+}
+static inline void ambit__ctx_show_closed_site(ambit_ctx *ctx, const ambit_site *site) {
+    ambit__store_release(&ctx->closed_site, site);
+}
+static inline void ambit__ctx_show_closed(ambit_ctx *ctx, int64_t now_ns) {
+    ambit__store_release(&ctx->closed_ns, now_ns);
+}
+/* The line first: who sees the time sees it, or that of a later callback, and then that this
+ * time is over. */
+static inline void ambit__ctx_show_callback(ambit_ctx *ctx, const ambit_site *site,
+                                            int64_t since_ns) {
+    ambit__store_release(&ctx->callback_site, site);
+    ambit__store_release(&ctx->callback_since_ns, since_ns);
+}
+
 #define AMBIT__CTX_HEADER                                                                          \
     ((sizeof(struct ambit_ctx) + AMBIT__GRANULE - 1) & ~(size_t)(AMBIT__GRANULE - 1))
 

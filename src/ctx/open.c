@@ -4,17 +4,25 @@
 
 #include <stddef.h>
 
+/* All with acquire: see WHAT WALKS READ in ctx.h. */
 static void inspect(const ambit__entry *entry, ambit__facts *facts) {
     const ambit_ctx *ctx = (const ambit_ctx *)(const void *)entry;
-    facts->deadline_ns = ambit_ctx_deadline_ns(ctx);
-    facts->closed_ns = ambit__load_relaxed(&ctx->closed_ns);
-    facts->closed = ambit__load_relaxed(&ctx->closed_site);
-    facts->keeps = ambit__load_relaxed(&ctx->head.origin);
-    facts->keeps_too = ambit__load_relaxed(&ctx->second);
-    facts->callback_since_ns = ambit__load_relaxed(&ctx->callback_since_ns);
-    facts->callback = ambit__load_relaxed(&ctx->callback_site);
-    facts->depth = ambit__load_relaxed(&ctx->head.depth) & ~AMBIT__DEPTH_MERGED;
+    int64_t deadline_ns = ambit__load_acquire(&ctx->head.deadline_ns);
+    uint32_t depth = ambit__load_acquire(&ctx->head.depth);
+    bool never = deadline_ns == AMBIT__MERGED_NEVER && depth & AMBIT__DEPTH_MERGED;
+    facts->deadline_ns = never ? AMBIT_NEVER : deadline_ns;
+    facts->depth = depth & ~AMBIT__DEPTH_MERGED;
+    facts->closed_ns = ambit__load_acquire(&ctx->closed_ns);
+    facts->closed = ambit__load_acquire(&ctx->closed_site);
+    facts->keeps = ambit__load_acquire(&ctx->head.origin);
+    facts->keeps_too = ambit__load_acquire(&ctx->second);
+    facts->callback_since_ns = ambit__load_acquire(&ctx->callback_since_ns);
+    facts->callback = ambit__load_acquire(&ctx->callback_site);
+    /* One that began later has its line: then that time is over. */
+    if (ambit__load_relaxed(&ctx->callback_since_ns) != facts->callback_since_ns)
+        facts->callback_since_ns = 0;
     uint64_t keepers = ambit__ctx_keepers(ctx);
+    (void)ambit__load_acquire(&ctx->keepers); /* it was read relaxed, and is now as old or newer */
     bool closed = ambit__load_relaxed(&entry->marks) & AMBIT__MARK_CLOSED;
     facts->keepers = closed || !keepers ? keepers : keepers - 1; /* without the owner */
 }
@@ -44,10 +52,10 @@ void ambit__ctx_check_failed(const ambit_ctx *ctx, const char *function, const a
                ambit__load_relaxed(&ctx->closed_site));
 }
 
-/* A child of `origin` that ends with `parent`, which is the same or the background. What is not
- * written here is as give_back() and a new chunk leave it. */
+/* A child of `origin` that ends with `parent`, which is the same or the background; `merged` is
+ * 0 or AMBIT__DEPTH_MERGED. What is not written here is as give_back() and a new chunk leave it. */
 static inline ambit_ctx *fresh(ambit_ctx *parent, ambit_ctx *origin, int64_t deadline_ns,
-                               int64_t now_ns, const ambit_site *site) {
+                               int64_t now_ns, uint32_t merged, const ambit_site *site) {
     ambit__thread *self = ambit__thread_self();
     ambit_ctx *ctx = self ? ambit__slab_get(&ambit__slab_ctx, AMBIT_KIND_CTX, self) : NULL;
     if (ambit__unlikely(!ctx)) return NULL;
@@ -56,14 +64,12 @@ static inline ambit_ctx *fresh(ambit_ctx *parent, ambit_ctx *origin, int64_t dea
     bool below = !ambit__ctx_is_background(origin);
     ambit__ctx_keep(origin, self);
     ambit__store_relaxed(&head->state, 0);
-    ambit__store_relaxed(&head->depth, ambit__load_relaxed(&parent->head.depth) + 1);
-    ambit__store_relaxed(&head->deadline_ns, deadline_ns < limit_ns ? deadline_ns : limit_ns);
     head->parent = ambit__ctx_is_background(parent) ? NULL : parent;
-    ambit__store_relaxed(&head->origin, below ? origin : NULL);
+    ambit__ctx_show(ctx, (ambit__load_relaxed(&parent->head.depth) + 1) | merged,
+                    deadline_ns < limit_ns ? deadline_ns : limit_ns, below ? origin : NULL);
     head->free_bytes = (unsigned char *)ctx + AMBIT__CTX_HEADER;
     head->free_end = head->block_top = (unsigned char *)ctx + AMBIT__CTX_BYTES;
     ambit__store_relaxed(&head->budget_bytes, ambit__load_relaxed(&origin->head.budget_bytes));
-    ambit__store_relaxed(&ctx->keepers, 1);
     AMBIT__RANK_SET(&ctx->waiting.lock, AMBIT__RANK_CTX);
     ambit__slab_born(&head->entry, site, now_ns);
     return ctx;
@@ -72,7 +78,7 @@ static inline ambit_ctx *fresh(ambit_ctx *parent, ambit_ctx *origin, int64_t dea
 static inline ambit_status open_child(ambit_ctx *parent, int64_t deadline_ns, int64_t now_ns,
                                       ambit_ctx **out, const ambit_site *site) {
     *out = NULL;
-    ambit_ctx *ctx = fresh(parent, parent, deadline_ns, now_ns, site);
+    ambit_ctx *ctx = fresh(parent, parent, deadline_ns, now_ns, 0, site);
     if (ambit__unlikely(!ctx)) return AMBIT_EMEMORY;
     if (ambit__unlikely(ambit__load_relaxed(&parent->head.order_children))) {
         ambit_status status = ambit__ctx_arm(ctx);
@@ -109,7 +115,7 @@ ambit_status ambit_ctx_detach_at(ambit_ctx *origin, int64_t deadline_ns, ambit_c
     *out = NULL;
     if (deadline_ns == AMBIT_NEVER) return AMBIT_EINVALID;
     ambit_ctx *ctx =
-        fresh(&ambit__ctx_background, origin, deadline_ns, ambit__clock_coarse(), site);
+        fresh(&ambit__ctx_background, origin, deadline_ns, ambit__clock_coarse(), 0, site);
     if (!ctx) return AMBIT_EMEMORY;
     *out = ctx;
     return AMBIT_OK;
@@ -121,8 +127,8 @@ static ambit_status join(ambit_ctx *ctx, ambit_ctx *other) {
     if (status) return status;
     ambit__ctx_keep(other, ambit__thread_self());
     ambit__store_relaxed(&ctx->unusual, true);
-    /* Relaxed: nobody else knows the context before it is linked, under a lock, or handed on. */
-    ambit__store_relaxed(&ctx->second, other);
+    /* Nobody else knows the context before it is linked, under a lock, or handed on. */
+    ambit__ctx_show_second(ctx, other);
     status = ambit__ctx_arm(ctx);
     if (!status && !ambit__ctx_link(other, ctx, &ctx->second_link)) {
         ambit_cause cause = ambit_ctx_cause(other);
@@ -135,17 +141,14 @@ ambit_status ambit_ctx_merge_at(ambit_ctx *parent, ambit_ctx *other, ambit_ctx *
                                 const ambit_site *site) {
     ambit__ctx_check(parent, "ambit_ctx_merge", site);
     ambit__ctx_check(other, "ambit_ctx_merge", site);
-    bool joins = !ambit__ctx_is_background(other);
-    int64_t deadline_ns = ambit__ctx_deadline(other);
-    if (joins && deadline_ns == AMBIT_NEVER) deadline_ns = AMBIT__MERGED_NEVER;
-    ambit_ctx *ctx;
-    ambit_status status = open_child(parent, deadline_ns, ambit__clock_coarse(), out, site);
-    if (status || !joins) return status;
-    ctx = *out;
+    int64_t now_ns = ambit__clock_coarse();
+    if (ambit__ctx_is_background(other)) return open_child(parent, AMBIT_NEVER, now_ns, out, site);
     *out = NULL;
-    ambit__store_relaxed(&ctx->head.depth,
-                         ambit__load_relaxed(&ctx->head.depth) | AMBIT__DEPTH_MERGED);
-    status = join(ctx, other);
+    int64_t deadline_ns = ambit__ctx_deadline(other);
+    if (deadline_ns == AMBIT_NEVER) deadline_ns = AMBIT__MERGED_NEVER;
+    ambit_ctx *ctx = fresh(parent, parent, deadline_ns, now_ns, AMBIT__DEPTH_MERGED, site);
+    if (!ctx) return AMBIT_EMEMORY;
+    ambit_status status = join(ctx, other);
     if (status)
         ambit_ctx_close_at(&ctx, site);
     else

@@ -77,12 +77,14 @@ void ambit__ctx_note_turn(ambit_ctx *ctx, ambit__thread *self) {
 }
 
 static int64_t idle_cell(const ambit__shards *shards, unsigned index) {
+    bool gone = false;
     for (unsigned attempt = 0;; attempt++) {
         /* C2; acquire pairs with T3: what that thread did with the context is done. */
         int64_t cell = ambit__load_acquire(&shards->shard[index].cell);
-        if (!(cell & 1)) return cell;
-        /* In a child of fork(): the thread was inside at that moment, and did not come along. */
-        if (attempt > 64 && !ambit__thread_is_alive(index)) return cell - 1;
+        /* In a child of fork(): the thread was inside at that moment, and did not come along.
+         * One that has ended since is known to be gone before its last cell is read. */
+        if (!(cell & 1) || gone) return cell & ~INT64_C(1);
+        gone = !ambit__thread_is_alive(index);
         ambit__backoff(attempt);
     }
 }

@@ -4,8 +4,8 @@
 
 #include "schedule/inside.h"
 
-/* A thread whose plain accesses are left unchecked, as the program asked for: so many times within each
- * other, and in which schedule it began. */
+/* A thread whose plain accesses are left unchecked, as the program asked for: so many times within
+ * each other, and in which schedule it began. */
 typedef struct ambit__ignored {
     uint32_t schedule;
     unsigned depth;

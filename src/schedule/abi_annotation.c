@@ -1,9 +1,10 @@
-/* What code that knows the sanitizer tells it by hand: who waits for whom, which accesses to leave alone.
+/* What code that knows the sanitizer tells it by hand: who waits for whom, which accesses to leave
+ * alone.
  *
- * Orders that are claimed (acquire and release of an address, a lock that is not pthread's) become edges
- * between clocks, as of a lock that never blocks; none of them is a step. A lock's own inside is not
- * checked while it is taken or given back, as its author vouches for it. The old names by which Valgrind and
- * Chromium annotate are weak: many programs bring their own. */
+ * Orders that are claimed (acquire and release of an address, a lock that is not pthread's) become
+ * edges between clocks, as of a lock that never blocks; none of them is a step. A lock's own inside
+ * is not checked while it is taken or given back, as its author vouches for it. The old names by
+ * which Valgrind and Chromium annotate are weak: many programs bring their own. */
 #include "schedule/abi.h"
 
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* most of what is told is of no use here */
@@ -56,8 +57,9 @@ void __tsan_mutex_destroy(void *lock, unsigned flags) {}
 VISIBLE void __tsan_mutex_pre_lock(void *lock, unsigned flags);
 void __tsan_mutex_pre_lock(void *lock, unsigned flags) { ignore(1); }
 
-/* A reader takes what writers gave; what readers give goes to writers, and with this to later readers too,
- * which is more than is true: a race between readers, which do not write, it cannot hide. */
+/* A reader takes what writers gave; what readers give goes to writers, and with this to later
+ * readers too, which is more than is true: a race between readers, which do not write, it cannot
+ * hide. */
 VISIBLE void __tsan_mutex_post_lock(void *lock, unsigned flags, int recursion);
 void __tsan_mutex_post_lock(void *lock, unsigned flags, int recursion) {
     ignore(-1);

@@ -43,7 +43,7 @@
         if (!ambit__self)                                                                          \
             return __atomic_compare_exchange_n(at, expected, desired, false, __ATOMIC_SEQ_CST,     \
                                                __ATOMIC_SEQ_CST);                                  \
-        uint64_t seen = *expected;                                                                 \
+        ambit__value seen = *expected;                                                             \
         bool done = ambit__history_compare_exchange(at, bits / 8, &seen, desired, ORDER(order),    \
                                                     ORDER(failure_order), weak, SITE);             \
         if (!done) *expected = (uint##bits##_t)seen;                                               \
@@ -57,7 +57,7 @@
     uint##bits##_t __tsan_atomic##bits##_compare_exchange_val(                                     \
         volatile uint##bits##_t *at, uint##bits##_t expected, uint##bits##_t desired, int order,   \
         int failure_order) {                                                                       \
-        uint64_t seen = expected;                                                                  \
+        ambit__value seen = expected;                                                              \
         if (!ambit__self) {                                                                        \
             (void)__atomic_compare_exchange_n(at, &expected, desired, false, __ATOMIC_SEQ_CST,     \
                                               __ATOMIC_SEQ_CST);                                   \
@@ -98,4 +98,20 @@ void __tsan_atomic_thread_fence(int order) {
 void __tsan_atomic_signal_fence(int order);
 void __tsan_atomic_signal_fence(int order) {
     if (ambit__self && ORDER(order) == AMBIT__SEQ_CST) ambit__history_light_barrier(SITE);
+}
+
+/* ---- Weak exchanges, by clang: schedule_liburcu/stdatomic.h ----------------------------------- */
+
+/* It calls compare_exchange_val() for a weak one as for a strong one, and takes what was expected for success: so
+ * that it failed for nothing is told before. */
+bool ambit__schedule_weak_fails(const volatile void *object, void *expected, unsigned bytes,
+                                int failure_order);
+bool ambit__schedule_weak_fails(const volatile void *object, void *expected, unsigned bytes,
+                                int failure_order) {
+    bool known = (bytes & (bytes - 1)) == 0 && bytes <= sizeof(ambit__value);
+    if (!ambit__self || !known || !ambit__history_weak_fails()) return false;
+    ambit__value seen = ambit__history_load(object, bytes, ORDER(failure_order), SITE);
+    ambit__shadow_access((uintptr_t)expected, bytes, true, false, SITE);
+    memcpy(expected, &seen, bytes);
+    return true;
 }

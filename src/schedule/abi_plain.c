@@ -1,19 +1,21 @@
 /* What the compiler calls for plain memory: before each access, and where functions begin and end.
  *
- * The list is that of clang 14 to 19 and of gcc 12 and later, with the options that change it (volatile
- * accesses apart, reads before writes as one), and what code that knows the sanitizer calls by hand. In a
- * schedule an access is checked, outside of one nothing happens: these calls only tell.
+ * The list is that of clang 14 to 19 and of gcc 12 and later, with the options that change it
+ * (volatile accesses apart, reads before writes as one), and what code that knows the sanitizer
+ * calls by hand. In a schedule an access is checked, outside of one nothing happens: these calls
+ * only tell.
  *
- * What a clang does not tell: a read that a write of the same follows in the same basic block; accesses
- * wider than 16 bytes; locals whose address goes nowhere. What a gcc does not tell: memcpy() and its like
- * where it makes them code of its own, unless it is given -fno-builtin-memcpy and the like. */
+ * What a clang does not tell: a read that a write of the same follows in the same basic block;
+ * accesses wider than 16 bytes; locals whose address goes nowhere. What a gcc does not tell:
+ * memcpy() and its like where it makes them code of its own, unless it is given -fno-builtin-memcpy
+ * and the like. */
 #include "schedule/abi.h"
 #include "schedule/header.h"
 
 #define SITE __builtin_return_address(0)
 
-/* The library is linked statically, and its own symbols are hidden; these are for a shared library of the
- * program's that was instrumented as well. */
+/* The library is linked statically, and its own symbols are hidden; these are for a shared library
+ * of the program's that was instrumented as well. */
 #define VISIBLE __attribute__((visibility("default")))
 
 /* ---- In a schedule --------------------------------------------------------------------------- */
@@ -37,10 +39,11 @@ tell(const void *address, size_t bytes, bool writes, const void *site) {
     ambit__tell(&row);
 }
 
-/* A loop over plain memory takes no steps, and whoever could end it would never come: that it waits in this way
- * is a race mostly, and seen as one as soon as the other has come. So many accesses without a step, which is
- * more than work is between two of them, make one. It spins if all it did was to look, or if nobody came
- * at such steps before. Who comes then is not there; the rest is for the watchdog. */
+/* A loop over plain memory takes no steps, and whoever could end it would never come: that it waits
+ * in this way is a race mostly, and seen as one as soon as the other has come. So many accesses
+ * without a step, which is more than work is between two of them, make one. It spins if all it did
+ * was to look, or if nobody came at such steps before. Who comes then is not there; the rest is for
+ * the watchdog. */
 #define PLAIN_MOST 20000
 #define PATIENT_ROUNDS 8
 #define ROUNDS 64
@@ -137,8 +140,8 @@ void __tsan_write_range_pc(void *address, unsigned long bytes, const void *site)
     plain(address, bytes, true, site);
 }
 
-/* C++'s tables of virtual functions: constructors and destructors write the pointer again and again, mostly
- * what stands there already. */
+/* C++'s tables of virtual functions: constructors and destructors write the pointer again and
+ * again, mostly what stands there already. */
 VISIBLE void __tsan_vptr_read(void **pointer);
 void __tsan_vptr_read(void **pointer) { plain(pointer, sizeof *pointer, false, SITE); }
 
@@ -215,7 +218,8 @@ void __tsan_func_exit(void) {
     if (self && self->call_count) self->call_count--;
 }
 
-/* -finstrument-functions: only that they are called matters; see AmbitSchedule.cmake. A program may have its own. */
+/* -finstrument-functions: only that they are called matters; see AmbitSchedule.cmake. A program may
+ *   have its own. */
 #define CALLED_BY_ALL VISIBLE __attribute__((weak))
 CALLED_BY_ALL void __cyg_profile_func_enter(void *function, void *site);
 void __cyg_profile_func_enter(void *function, void *site) { (void)function, (void)site; }

@@ -1,9 +1,9 @@
 /* A schedule once more: does it go the same way, can it be shorter, and what happened in it.
  *
- * A schedule that is played again must take the same steps, or its seed is worth nothing. It does not if the
- * code under test asks what the scheduler cannot control: addresses (so the heap's are moved), real
- * time, random numbers, or memory that is not put back. Then both are recorded, and the first step at which
- * they part is told. */
+ * A schedule that is played again must take the same steps, or its seed is worth nothing. It does
+ * not if the code under test asks what the scheduler cannot control: addresses (so the heap's are
+ * moved), real time, random numbers, or memory that is not put back. Then both are recorded, and
+ * the first step at which they part is told. */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -18,7 +18,8 @@ typedef struct recording {
     size_t count;
 } recording;
 
-/* ---- The same way? ----------------------------------------------------------------------------- */
+/* ---- The same way?
+ *   ----------------------------------------------------------------------------- */
 
 /* The schedule that was kept, from its decisions or from its seed. */
 static bool play_kept(const ambit__run_state *run, unsigned shift) {
@@ -129,14 +130,16 @@ bool ambit__again_same(ambit__run_state *run) {
     return false;
 }
 
-/* ---- What happened ------------------------------------------------------------------------------ */
+/* ---- What happened
+ *   ------------------------------------------------------------------------------ */
 
 static bool follow(const ambit__run_state *run, const ambit__written *choices, size_t count) {
     ambit__follow_set(choices, count);
     return ambit__play(&ambit__strategy_follow, 0, run->scenario, run->options.argument);
 }
 
-/* The shortest that still fails in the same way is played for its table; else the one that was found. */
+/* The shortest that still fails in the same way is played for its table; else the one that was
+ * found. */
 static void play_for_table(ambit__run_state *run, const ambit__written *full, size_t full_count) {
     ambit_schedule_failure failure = run->first.failure;
     ambit__recording = true;
@@ -147,7 +150,8 @@ static void play_for_table(ambit__run_state *run, const ambit__written *full, si
         clean = follow(run, full, full_count);
     }
     if (clean || ambit__found.failure != failure) {
-        /* It takes another way each time: at least what was found is told, with the steps of some way. */
+        /* It takes another way each time: at least what was found is told, with the steps of some
+         * way. */
         if (play_kept(run, 0)) ambit__found = run->first;
     }
     ambit__recording = false;

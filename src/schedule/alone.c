@@ -1,6 +1,7 @@
 /* The library takes the place of a sanitizer's runtime. Where that is linked as well, because
- * -fsanitize=thread has reached the linker, both stand in the way of the same calls: then the program
- * says so before main(), and ends. The linker is told to take this file in whatever else it needs. */
+ * -fsanitize=thread has reached the linker, both stand in the way of the same calls: then the
+ * program says so before main(), and ends. The linker is told to take this file in whatever else it
+ * needs. */
 #include <stdio.h>
 #include <unistd.h>
 

@@ -1,4 +1,5 @@
-/* How an access that is not right is told: what it did, where in the heap, and with what it collides. */
+/* How an access that is not right is told: what it did, where in the heap, and with what it
+ * collides. */
 #include <stdio.h>
 
 #include "schedule/heap.h"

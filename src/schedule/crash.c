@@ -1,9 +1,9 @@
 /* Crashes of the code under test, as failures of its schedule; and whose line an address stands for.
  *
- * The handler runs on a stack of its own, as the crash may be that of a full stack, and leaves it as all
- * failing does, by a switch to the runner's stack. The kernel does not mind: it looks at the stack pointer to
- * see whether the other stack is in use. No signal is blocked meanwhile (SA_NODEFER), so that nothing has to
- * be unblocked that a return would. */
+ * The handler runs on a stack of its own, as the crash may be that of a full stack, and leaves it
+ * as all failing does, by a switch to the runner's stack. The kernel does not mind: it looks at the
+ * stack pointer to see whether the other stack is in use. No signal is blocked meanwhile
+ * (SA_NODEFER), so that nothing has to be unblocked that a return would. */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <stdlib.h>
@@ -71,6 +71,8 @@ const void *ambit__site_on_stack(unsigned index, uintptr_t pc, uintptr_t stack_p
     uintptr_t low, high;
     if (is_of_program(pc)) return (const char *)pc + 1; /* one past, as return addresses are */
     ambit__host_bounds(index, &low, &high);
+    /* Of one that is full it may already be below. */
+    if (stack_pointer < low && low - stack_pointer < NEAR_THE_END) stack_pointer = low;
     if (stack_pointer < low || stack_pointer >= high) return NULL;
     const uintptr_t *end = (const uintptr_t *)(high & ~(uintptr_t)7);
     for (const uintptr_t *at = (const uintptr_t *)((stack_pointer + 7) & ~(uintptr_t)7); at < end;

@@ -1,14 +1,15 @@
 /* Which descriptors a schedule knows, and what goes through them.
  *
- * They are real: the kernel keeps their numbers, counts and bytes, and says what is there to be read. Only
- * waiting is the schedule's: a step that asks the kernel, without waiting, whether it may be taken, and then
- * makes the real call, which has no reason left to block.
+ * They are real: the kernel keeps their numbers, counts and bytes, and says what is there to be
+ * read. Only waiting is the schedule's: a step that asks the kernel, without waiting, whether it
+ * may be taken, and then makes the real call, which has no reason left to block.
  *
- * Those that are made in a schedule are closed at its end. An eventfd that was there before is adopted when a
- * schedule first touches it, and is given its count back; pipes and the like that `before` made are emptied.
+ * Those that are made in a schedule are closed at its end. An eventfd that was there before is
+ * adopted when a schedule first touches it, and is given its count back; pipes and the like that
+ * `before` made are emptied.
  *
- * A write orders what comes before it with what comes after the read that gets it. POSIX does not say so, but
- * the kernel cannot do otherwise. */
+ * A write orders what comes before it with what comes after the read that gets it. POSIX does not
+ * say so, but the kernel cannot do otherwise. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -126,7 +127,7 @@ static unsigned in_vain[AMBIT__THREADS];
 void ambit__found_nothing(bool nothing) {
     unsigned *count = &in_vain[ambit__self->index];
     *count = nothing ? *count + 1 : 0;
-    if (*count >= IN_VAIN) ambit__spin();
+    if (*count >= IN_VAIN) ambit__loops();
 }
 
 /* ---- From schedule to schedule --------------------------------------------------------------- */

@@ -1,4 +1,5 @@
-/* The descriptors of a schedule: eventfds, pipes, pairs of sockets, epolls, timers. In a schedule only. */
+/* The descriptors of a schedule: eventfds, pipes, pairs of sockets, epolls, timers. In a schedule
+ * only. */
 #ifndef AMBIT_SCHEDULE_DESCRIPTOR_H
 #define AMBIT_SCHEDULE_DESCRIPTOR_H
 
@@ -47,13 +48,13 @@ int ambit__descriptor_close(int descriptor);
 int64_t ambit__timers_tick(void);
 
 /* wrap_descriptor.c */
-/* Takes the step of `name` on it when one of the events is there, or at once if nobody waits: it does not block
- * then. False: nothing is there. */
+/* Takes the step of `name` on it when one of the events is there, or at once if nobody waits: it
+ * does not block then. False: nothing is there. */
 bool ambit__descriptor_step(int descriptor, short events, bool waits, const char *name,
                             const void *site);
 bool ambit__descriptor_waits(int descriptor);
-/* descriptor.c: a call has found nothing to read or no room, or something: who asks now and then and finds
- * nothing is spinning at last. */
+/* descriptor.c: a call has found nothing to read or no room, or something: who asks now and then
+ * and finds nothing is spinning at last. */
 void ambit__found_nothing(bool nothing);
 
 #endif

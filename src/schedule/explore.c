@@ -1,32 +1,37 @@
 /* Every schedule, up to the order of steps that do not meet (explore_meet.h says which do).
  *
- * A depth-first search over decisions, without a copy of any state: a schedule repeats the decisions of the
- * one before up to the last that has another way to go, takes that, and goes on as it likes. What is kept
- * between schedules is the path: a node for each step, a choice for each other decision.
+ * A depth-first search over decisions, without a copy of any state: a schedule repeats the
+ * decisions of the one before up to the last that has another way to go, takes that, and goes on as
+ * it likes. What is kept between schedules is the path: a node for each step, a choice for each
+ * other decision.
  *
- * WITHOUT A BOUND: dynamic partial-order reduction (Flanagan and Godefroid, POPL 2005) with source sets
- * (Abdulla, Aronis, Jonsson, Sagonas, POPL 2014) and sleep sets (Godefroid 1996). When a step is taken that meets
- * an earlier one of another thread, and nothing between orders the two, they could come the other way round:
- * then in front of the earlier one a thread is tried with which such an order begins, unless one of these is
- * to be tried there already. It is looked for when the later step is taken and not when it is announced, since
- * with sleep sets it matters what else came between; for those that wait to the very end, at the end.
- * A thread that was tried in front of a step sleeps until a step meets what it is about to do: until then the
- * orders that begin with it are known. Where all that could go on sleep, the schedule is of a known kind;
- * it is played to its end, since it runs already, and nothing is learned from it.
- *   Other decisions (which store a load sees, who is woken) belong to the step before them, and all their
- * values are tried before its thread counts as tried.
+ * WITHOUT A BOUND: dynamic partial-order reduction (Flanagan and Godefroid, POPL 2005) with source
+ * sets (Abdulla, Aronis, Jonsson, Sagonas, POPL 2014) and sleep sets (Godefroid 1996). When a step
+ * is taken that meets an earlier one of another thread, and nothing between orders the two, they
+ * could come the other way round: then in front of the earlier one a thread is tried with which
+ * such an order begins, unless one of these is to be tried there already. It is looked for when the
+ * later step is taken and not when it is announced, since with sleep sets it matters what else came
+ * between; for those that wait to the very end, at the end. A thread that was tried in front of a
+ * step sleeps until a step meets what it is about to do: until then the orders that begin with it
+ * are known. Where all that could go on sleep, the schedule is of a known kind; it is played to its
+ * end, since it runs already, and nothing is learned from it.
+ *   Other decisions (which store a load sees, who is woken) belong to the step before them, and all
+ * their values are tried before its thread counts as tried.
  *
- * WITH A BOUND ON PREEMPTIONS: plain search (Musuvathi and Qadeer, PLDI 2007), which needs no proof. The
- * bound takes away schedules that the reduction counts on, so that with it the reduction would have to try
- * more threads at more nodes (Coons, Musuvathi, McKinley, OOPSLA 2013), and sleep sets would be wrong. A
- * preemption is a switch away from a thread that could go on and has neither yielded nor been found spinning.
+ * WITH A BOUND ON PREEMPTIONS: plain search (Musuvathi and Qadeer, PLDI 2007), which needs no
+ * proof. The bound takes away schedules that the reduction counts on, so that with it the reduction
+ * would have to try more threads at more nodes (Coons, Musuvathi, McKinley, OOPSLA 2013), and sleep
+ * sets would be wrong. A preemption is a switch away from a thread that could go on and has neither
+ * yielded nor been found spinning.
  *
  * WHAT IS LEFT OUT, on purpose, or there would be no end:
- *   - A thread that spins is not there while others can run; its rounds that see nothing new are one.
- *   - A weak exchange does not fail for nothing twice in a row in a thread, nor do more waits end for
- *     nothing in a schedule than step.c allows.
+ *   - A thread that spins is not there while others can run; its rounds that see nothing new are
+ *     one.
+ *   - A weak exchange does not fail for nothing twice in a row in a thread, nor do more waits end
+ *     for nothing in a schedule than step.c allows.
  *   - Stores stand in modification order as they are executed (inside.h: ambit__stores_are_placed).
- *   - Time: timers that are due soon may come at any step, others when all wait; see explore_meet.c. */
+ *   - Time: timers that are due soon may come at any step, others when all wait; see
+ *     explore_meet.c. */
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,11 +51,11 @@ typedef struct node {
     uint8_t going;        /* bounded search: another one than this is a preemption */
     uint32_t preemptions; /* bounded search: before it */
     ambit__touch touch;
-    /* For each thread the number of steps, by its last step of which this one knows: the order that meeting
-     * makes, which has nothing to do with that of memory. */
+    /* For each thread the number of steps, by its last step of which this one knows: the order that
+     * meeting makes, which has nothing to do with that of memory. */
     uint32_t clock[AMBIT__THREADS];
-    /* Before it, a step's number + 1: each thread's last one, or that which made it; and a later one that
-     * let it go on with what it waits for. */
+    /* Before it, a step's number + 1: each thread's last one, or that which made it; and a later
+     * one that let it go on with what it waits for. */
     uint32_t last[AMBIT__THREADS], woken[AMBIT__THREADS];
 } node;
 
@@ -153,8 +158,8 @@ static void want(size_t index, uint8_t of, unsigned rather) {
         at->wanted |= has(of, rather) ? bit(rather) : (uint8_t)(of & -of);
 }
 
-/* The threads that could come first in front of step `index` if all up to step `end` happened that does not
- * know of it, and `end`: that other order of things begins with any of these. */
+/* The threads that could come first in front of step `index` if all up to step `end` happened that
+ * does not know of it, and `end`: that other order of things begins with any of these. */
 static uint8_t initials(size_t index, size_t end) {
     size_t first[AMBIT__THREADS]; /* of each thread's steps without it */
     uint8_t found = 0;
@@ -172,17 +177,17 @@ static uint8_t initials(size_t index, size_t end) {
     return found;
 }
 
-/* What `waiting` is about to do has to come after step `index`, since only then it could be done: it waited
- * already, for something that this step has changed. Something else might have let it go on; but that would
- * have to meet the step, as both are about the one thing it waits for, and is found by itself. And a
- * spinning thread has seen in the rounds before what it would see now. */
+/* What `waiting` is about to do has to come after step `index`, since only then it could be done:
+ * it waited already, for something that this step has changed. Something else might have let it go
+ * on; but that would have to meet the step, as both are about the one thing it waits for, and is
+ * found by itself. And a spinning thread has seen in the rounds before what it would see now. */
 static bool is_bound_to(size_t index, const node *waiting, bool for_one) {
     return waiting->last[waiting->thread] <= index && for_one &&
            !has(nodes[index].enabled, waiting->thread);
 }
 
-/* Each step that this one meets, and that neither its thread nor a later one that it meets knows of, might as
- * well come after it. */
+/* Each step that this one meets, and that neither its thread nor a later one that it meets knows
+ * of, might as well come after it. */
 static void look_for_races(size_t index, const ambit__operation *operation) {
     const node *at = &nodes[index];
     bool for_one = !operation->ready || ambit__waits_for_one(operation);
@@ -195,7 +200,8 @@ static void look_for_races(size_t index, const ambit__operation *operation) {
             ambit__never_together(&earlier->touch, &at->touch) || is_bound_to(i, at, for_one))
             continue;
         want(i, initials(i, index), at->thread);
-        /* Only where it could really come before this step is that order the way to those before. */
+        /* Only where it could really come before this step is that order the way to those
+         * before. */
         if (!operation->ready) join(clock, earlier->clock);
     }
 }
@@ -251,8 +257,8 @@ static void place(size_t index, const ambit__operation *operation) {
     look_for_races(index, operation);
 }
 
-/* The schedule has ended. Those that wait for ever, or are daemons, would have met something too. Their
- * operations are on stacks that nobody has used since. */
+/* The schedule has ended. Those that wait for ever, or are daemons, would have met something too.
+ * Their operations are on stacks that nobody has used since. */
 static void place_those_that_wait(void) {
     nodes = room_for(nodes, node_count, &node_room, sizeof *nodes);
     nodes[node_count] = (node){.live = live_threads(NULL)};
@@ -263,7 +269,8 @@ static void place_those_that_wait(void) {
 
 /* ---- The strategy ---------------------------------------------------------------------------- */
 
-/* Whoever goes on without a surprise: the same thread, neither early nor just after it has yielded. */
+/* Whoever goes on without a surprise: the same thread, neither early nor just after it has
+ * yielded. */
 static unsigned usual_thread(uint8_t among, unsigned current) {
     uint8_t best = 0;
     for (unsigned i = 0; i < AMBIT__THREADS; i++)

@@ -1,23 +1,25 @@
 /* Which operations meet.
  *
- * By memory: they have a byte in common, and one of them writes. That is right under weak memory too: a load may see
- * a store older than the last one executed, but never one that is executed later, so that only their order
- * by address counts; and of two loads neither changes what the other may see, unless something orders
- * them.
+ * By memory: they have a byte in common, and one of them writes. That is right under weak memory
+ * too: a load may see a store older than the last one executed, but never one that is executed
+ * later, so that only their order by address counts; and of two loads neither changes what the
+ * other may see, unless something orders them.
  *
  * By things that are no memory:
- *   ORDER     what SC fences share. An SC fence, or what acts as one in the kernel, writes it; an SC access
- *             only looks at it (history.c: `fences`, and the time of SC stores against that of fences), so
- *             that two of these meet by address only.
+ *   ORDER     what SC fences share. An SC fence, or what acts as one in the kernel, writes it; an
+ *             SC access only looks at it (history.c: `fences`, and the time of SC stores against
+ *             that of fences), so that two of these meet by address only.
  *   BARRIER   what heavy and light barriers share: heavy ones write, light ones look.
- *   TIME      an operation that may end by its deadline moves time, and is moved by it. Reading the clock
- *             is no step: that what is read depends on who slept before is not seen here, so that a program
- *             which decides by the time of day wants a bound on preemptions, and so plain search.
+ *   TIME      an operation that may end by its deadline moves time, and is moved by it. Reading
+ *             the clock is no step: that what is read depends on who slept before is not seen here,
+ *             so that a program which decides by the time of day wants a bound on preemptions, and
+ *             so plain search.
  *   THREADS   whoever makes a thread takes a number.
  *   SPURIOUS  waits that may end for nothing: a schedule has only so many.
  *
- * RCU's model is memory of its own, one address for each flavour, and its ends of grace periods order like
- * heavy barriers. What is not known here, or names no address, meets everything: too many schedules, never too few. */
+ * RCU's model is memory of its own, one address for each flavour, and its ends of grace periods
+ * order like heavy barriers. What is not known here, or names no address, meets everything: too
+ * many schedules, never too few. */
 #include "schedule/explore_meet.h"
 
 enum { ORDER = 1, BARRIER = 2, TIME = 4, THREADS = 8, SPURIOUS = 16 };

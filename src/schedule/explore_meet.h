@@ -32,7 +32,8 @@ static inline bool ambit__touches_same(const ambit__touch *one, const ambit__tou
            one->thing_writes == other->thing_writes;
 }
 
-/* They meet, but wherever `taken` can be taken, `waiting` cannot: there is no other order of the two. */
+/* They meet, but wherever `taken` can be taken, `waiting` cannot: there is no other order of the
+ * two. */
 bool ambit__never_together(const ambit__touch *taken, const ambit__touch *waiting);
 
 /* It waits for one thing, and whatever lets it go on writes that thing. */

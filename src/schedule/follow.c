@@ -1,13 +1,13 @@
 /* Plays decisions as they were written down, and writes them as text.
  *
- * Where they do not fit, the usual ones are taken: the same thread goes on, loads see the newest store.
- * Threads are what decisions are held against. A pick takes the next thread that is written, whatever
- * stands before it; another decision takes the next one of its kind, but none behind the next thread. So
- * usual ones need not be written at all where none of another kind follows before the next thread, and a
- * schedule that has lost a few is soon in step again.
+ * Where they do not fit, the usual ones are taken: the same thread goes on, loads see the newest
+ * store. Threads are what decisions are held against. A pick takes the next thread that is written,
+ * whatever stands before it; another decision takes the next one of its kind, but none behind the
+ * next thread. So usual ones need not be written at all where none of another kind follows before
+ * the next thread, and a schedule that has lost a few is soon in step again.
  *
- * AS TEXT: a letter for what is decided, and what was, as "t0*5,t1,r2": five times thread 0, then thread 1, then
- * the load sees the store two before the newest. */
+ * AS TEXT: a letter for what is decided, and what was, as "t0*5,t1,r2": five times thread 0, then
+ * thread 1, then the load sees the store two before the newest. */
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +17,7 @@
 static const char letters[] = {
     [AMBIT__DECIDE_THREAD] = 't', [AMBIT__DECIDE_READ] = 'r',  [AMBIT__DECIDE_PLACE] = 'p',
     [AMBIT__DECIDE_WEAK] = 'w',   [AMBIT__DECIDE_EARLY] = 'e', [AMBIT__DECIDE_WAKE] = 'k',
-    [AMBIT__DECIDE_USER] = 'c'};
+    [AMBIT__DECIDE_LOOP] = 'l',   [AMBIT__DECIDE_USER] = 'c'};
 #define KINDS (sizeof letters)
 
 static ambit__written *written;
@@ -72,7 +72,8 @@ static bool is_same(const ambit__written *one, const ambit__written *other) {
     return one->kind == other->kind && one->chosen == other->chosen;
 }
 
-/* Nothing but usual ones up to the next thread. A choice of the user has none: its usual one may be any. */
+/* Nothing but usual ones up to the next thread. A choice of the user has none: its usual one may be
+ * any. */
 static bool says_nothing(const ambit__written *choices, size_t count, size_t from) {
     for (; from < count && choices[from].kind != AMBIT__DECIDE_THREAD; from++)
         if (choices[from].chosen || choices[from].kind == AMBIT__DECIDE_USER) return false;

@@ -20,16 +20,16 @@ typedef struct ambit__block {
     uint32_t next; /* in that search */
 } ambit__block;
 
-/* The last block that begins at or before `address`, NULL if there is none: the caller looks where it
- * ends. */
+/* The last block that begins at or before `address`, NULL if there is none: the caller looks where
+ * it ends. */
 const ambit__block *ambit__arena_block(uintptr_t address);
 /* Its number in the order of allocation, from 1 on, for reports. */
 unsigned ambit__arena_number(const ambit__block *block);
 static inline bool ambit__block_has(const ambit__block *block, uintptr_t address) {
     return block && address - block->address < block->bytes;
 }
-/* With the undo: kept blocks that the schedule freed are there again. The schedule's own keep their names until
- * the next one begins, as its failure may be told yet. */
+/* With the undo: kept blocks that the schedule freed are there again. The schedule's own keep their
+ * names until the next one begins, as its failure may be told yet. */
 void ambit__arena_revive(void);
 /* What blank memory holds at this multiple of 8. */
 uint64_t ambit__arena_pattern(uintptr_t address);
@@ -40,6 +40,7 @@ typedef struct ambit__attempt {
     size_t bytes;
     bool writes, atomic, copies;
     const void *site;
+    uintptr_t blank_from; /* of a read: all behind is blank; 0: not known yet */
 } ambit__attempt;
 
 /* bad_access.c: the schedule has failed. */

@@ -1,166 +1,48 @@
 /* Atomic memory as C11 allows it, by store histories.
  *
- * For each atomic object the last stores stand in modification order, each with who made it, when, and what
- * an acquiring load of it learns. A load may see any store that is not older than one that
+ * For each atomic object the last stores stand in modification order, each with who made it, when,
+ * and what an acquiring load of it learns. A load may see any store that is not older than one that
  *   - happens before the load,                          (C11 5.1.2.4p22: write-read coherence)
  *   - was read by a read that happens before it,        (read-read coherence)
  *   - an SC fence, or being SC itself, makes it see     (7.17.3p6-p11).
- * A store may go into modification order before others that are not bound the same way, unless those
- * are read-modify-writes, which read the store before them. This is the model of C11Tester (Luo and
- * Demsky, ASPLOS 2021) and of CDSChecker, in the simple form that executes in program order: what
- * happens before is one vector clock a thread, and modification order is decided at the store.
+ * A store may go into modification order before others that are not bound the same way, unless
+ * those are read-modify-writes, which read the store before them. This is the model of C11Tester
+ * (Luo and Demsky, ASPLOS 2021) and of CDSChecker, in the simple form that executes in program
+ * order: what happens before is one vector clock a thread, and modification order is decided at the
+ * store.
  *
- * SC. Fences keep a common view, apart from happens-before: each adds what its thread knows and takes
- * what the others have added, so that later loads see that or newer, while plain accesses stay unordered
- * by it. The order of SC operations is that of execution. The light barrier (a signal fence) and the
- * heavy one (membarrier(2)) do the same between the two kinds only: P1202R5's asymmetric fences.
+ * SC. Fences keep a common view, apart from happens-before: each adds what its thread knows and
+ * takes what the others have added, so that later loads see that or newer, while plain accesses
+ * stay unordered by it. The order of SC operations is that of execution. The light barrier (a
+ * signal fence) and the heavy one (membarrier(2)) do the same between the two kinds only: P1202R5's
+ * asymmetric fences.
  *
- * RELEASE SEQUENCES are C11's: read-modify-writes by anyone, and stores by the thread that began it. The
- * latter are no part of them in C++20 (P0982R1), by an option.
+ * RELEASE SEQUENCES are C11's: read-modify-writes by anyone, and stores by the thread that began
+ * it. The latter are no part of them in C++20 (P0982R1), by an option.
  *
  * NOT SHOWN: a load that sees a store that is executed later (load buffering); stores older than the last
- * STORES of an object; objects of 16 bytes, of which the newest is seen always.
+ * STORES of an object; objects of more than 16 bytes, of which the newest is seen always (wrap_atomic.c).
  */
-#include <stdio.h>
-#include <stdlib.h>
+#include "schedule/location.h"
 
-#include "schedule/inside.h"
+#define STORES AMBIT__STORES
 
-#define STORES 16
+typedef ambit__store store;
+typedef ambit__location location;
 
-typedef struct store {
-    uint64_t value;
-    uint32_t epoch;   /* of the thread's step; 0: from before all */
-    uint32_t sc_time; /* of an SC store, else 0 */
-    uint8_t thread;
-    bool modifies;  /* a read-modify-write: it stands right behind what it read */
-    bool continues; /* a release sequence of its own thread, from the store before it */
-    uint8_t
-        head; /* the thread that began the newest release sequence in which it is, else THREADS */
-    ambit__vector released;           /* what an acquiring load learns */
-    ambit__vector head_released;      /* what the head gave out */
-    uint32_t read_at[AMBIT__THREADS]; /* the step of each thread's first read of it; 0: none */
-} store;
-
-typedef struct ambit__location {
-    uintptr_t address;
-    struct ambit__location *next; /* in the same granule */
-    uint8_t size, count;
-    uint8_t order[STORES]; /* indices into `stores`, the oldest first */
-    store stores[STORES];
-} location;
-
-static location **pool; /* never given back, used anew by each schedule */
-static size_t pool_count, pool_room;
 static ambit__vector fences;  /* what SC fences have made common */
 static ambit__vector heavies; /* the same, of heavy barriers */
 static uint32_t sc_clock;
 
 void ambit__history_reset(void) {
-    pool_count = 0;
+    ambit__locations_reset();
     memset(&fences, 0, sizeof fences);
     memset(&heavies, 0, sizeof heavies);
     sc_clock = 0;
 }
 
-/* ---- Locations ------------------------------------------------------------------------------- */
-
-static uint64_t memory_read(const volatile void *address, unsigned size) {
-    switch (size) {
-    case 1:
-        return __atomic_load_n((const volatile uint8_t *)address, __ATOMIC_RELAXED);
-    case 2:
-        return __atomic_load_n((const volatile uint16_t *)address, __ATOMIC_RELAXED);
-    case 4:
-        return __atomic_load_n((const volatile uint32_t *)address, __ATOMIC_RELAXED);
-    default:
-        return __atomic_load_n((const volatile uint64_t *)address, __ATOMIC_RELAXED);
-    }
-}
-
-static void memory_write(volatile void *address, unsigned size, uint64_t value) {
-    switch (size) {
-    case 1:
-        __atomic_store_n((volatile uint8_t *)address, (uint8_t)value, __ATOMIC_RELAXED);
-        break;
-    case 2:
-        __atomic_store_n((volatile uint16_t *)address, (uint16_t)value, __ATOMIC_RELAXED);
-        break;
-    case 4:
-        __atomic_store_n((volatile uint32_t *)address, (uint32_t)value, __ATOMIC_RELAXED);
-        break;
-    default:
-        __atomic_store_n((volatile uint64_t *)address, value, __ATOMIC_RELAXED);
-    }
-}
-
-static location *new_location(void) {
-    if (pool_count == pool_room) {
-        size_t room = pool_room ? pool_room * 2 : 256;
-        location **grown = __real_realloc(pool, room * sizeof(location *));
-        location *more = __real_realloc(NULL, (room - pool_room) * sizeof *more);
-        if (!grown || !more) {
-            (void)fprintf(stderr, "ambit::schedule: no memory for the histories of atomics\n");
-            abort();
-        }
-        pool = grown;
-        for (size_t i = pool_room; i < room; i++) pool[i] = &more[i - pool_room];
-        pool_room = room;
-    }
-    return pool[pool_count++];
-}
-
-/* The object is what stands in memory, written by whoever wrote it plainly last. */
-static void seed(location *at, const ambit__granule *granule, uint8_t mask) {
-    store *first = &at->stores[0];
-    memset(first, 0, sizeof *first);
-    first->value = at->size <= 8 ? memory_read((const void *)at->address, at->size) : 0;
-    first->head = AMBIT__THREADS;
-    unsigned thread;
-    uint32_t epoch;
-    if (ambit__shadow_last_write(granule, mask, &thread, &epoch)) {
-        first->thread = (uint8_t)thread;
-        first->epoch = epoch;
-    }
-    at->count = 1;
-    at->order[0] = 0;
-}
-
-static uint8_t mask_of(uintptr_t address, unsigned size) {
-    return (uint8_t)((size >= 8 ? 0xffu : (1u << size) - 1u) << (address & 7));
-}
-
-/* Objects that overlap with one of another size are begun anew, from memory. */
-static location *location_at(const volatile void *object, unsigned size) {
-    uintptr_t address = (uintptr_t)object;
-    ambit__granule *granule = ambit__shadow_at(address);
-    uint8_t mask = mask_of(address, size);
-    location *found = NULL;
-    for (location **link = &granule->locations; *link;) {
-        location *at = *link;
-        bool same = at->address == address && at->size == size;
-        if (same) found = at;
-        if (!same && mask_of(at->address, at->size) & mask)
-            *link = at->next;
-        else
-            link = &at->next;
-    }
-    if (__builtin_expect(!found, 0)) {
-        found = new_location();
-        found->address = address;
-        found->size = (uint8_t)size;
-        found->next = granule->locations;
-        granule->locations = found;
-        seed(found, granule, mask);
-    } else if (__builtin_expect(granule->renewed & mask, 0)) {
-        seed(found, granule, mask);
-    }
-    granule->renewed &= (uint8_t)~mask;
-    return found;
-}
-
-static store *store_at(location *at, unsigned place) { return &at->stores[at->order[place]]; }
-static store *newest_of(location *at) { return store_at(at, at->count - 1u); }
+static store *store_at(location *at, unsigned place) { return ambit__store_at(at, place); }
+static store *newest_of(location *at) { return ambit__newest_of(at); }
 
 /* ---- What may be seen ------------------------------------------------------------------------ */
 
@@ -197,12 +79,13 @@ static void learn(const store *of, int order) {
 }
 
 /* The same value at the same line: a key that is compared and not ordered, so addresses may be in it. */
-static void look(const location *at, uint64_t value, const void *site) {
-    ambit__spin_reads(((uint64_t)at->address * 31 + value) * 31 + (uint64_t)(uintptr_t)site);
+static void look(const location *at, ambit__value value, const void *site) {
+    uint64_t both = (uint64_t)value ^ (uint64_t)(value >> 64) * 31;
+    ambit__spin_reads(((uint64_t)at->address * 31 + both) * 31 + (uint64_t)(uintptr_t)site);
 }
 
-/* Reading the same again and again is waiting for somebody; it then sees the newest store, as any store is
- * seen after a while. */
+/* Reading the same again and again is waiting for somebody; it then sees the newest store, as any
+ * store is seen after a while. */
 static bool must_see_newest(location *at, const store *of, const void *site) {
     look(at, of->value, site);
     return ambit__self->spinning;
@@ -236,25 +119,24 @@ static store *make_room(location *at, unsigned *place) {
     return &at->stores[index];
 }
 
-static void fill(store *new, uint64_t value, int order) {
+static void fill(store *new, ambit__value value, int order) {
     ambit__schedule_thread *self = ambit__self;
     memset(new, 0, sizeof *new);
     new->value = value;
     new->thread = self->index;
     new->epoch = self->happens.at[self->index];
-    new->head = AMBIT__THREADS;
     if (order == AMBIT__SEQ_CST) new->sc_time = ++sc_clock;
     if (ambit__order_releases(order)) {
-        new->head = self->index;
-        new->released = new->head_released = self->happens;
+        new->heads = true;
+        new->released = new->own = self->happens;
         self->happens.at[self->index]++; /* what comes now is not released by it */
     } else {
         new->released = self->fence_release;
     }
 }
 
-/* Where a store may go: not before what this thread knows, nor between a read-modify-write, or a release
- * sequence, and what it continues. */
+/* Where a store may go: not before what this thread knows, nor between a read-modify-write, or a
+ * release sequence, and what it continues. */
 static unsigned choose_place(location *at, int order) {
     if (ambit__options->strong_memory || !ambit__stores_are_placed()) return at->count;
     unsigned lowest = floor_of(at, order) + 1, room = 1, places[STORES + 1] = {at->count};
@@ -265,26 +147,38 @@ static unsigned choose_place(location *at, int order) {
     return places[ambit__decide(AMBIT__DECIDE_PLACE, room, 0)];
 }
 
-static void put(location *at, uint64_t value, int order) {
+/* The newest store of this thread in front of `place` that began a release sequence which is not over there: only
+ * read-modify-writes, and stores of the thread itself, stand behind it. NULL: none. */
+static const store *begun_before(location *at, unsigned place) {
+    while (place-- > 0) {
+        const store *behind = store_at(at, place);
+        if (behind->thread == ambit__self->index && behind->heads) return behind;
+        if (behind->thread != ambit__self->index && !behind->modifies) return NULL;
+    }
+    return NULL;
+}
+
+static void put(location *at, ambit__value value, int order) {
     unsigned place = choose_place(at, order);
-    const store before = *store_at(at, place - 1); /* a copy: its room may be taken */
+    const store *begun = ambit__order_releases(order) || ambit__options->cxx20_release_sequences
+                             ? NULL
+                             : begun_before(at, place);
+    const ambit__vector own = begun ? begun->own : (ambit__vector){{0}}; /* its room may be taken */
     bool last = place == at->count;
     store *new = make_room(at, &place);
     fill(new, value, order);
-    if (before.head == ambit__self->index && new->head == AMBIT__THREADS &&
-        !ambit__options->cxx20_release_sequences) {
-        new->continues = true;
-        new->head = before.head;
-        new->head_released = before.head_released;
-        ambit__vector_join(&new->released, &before.head_released);
+    if (begun) {
+        new->continues = new->heads = true;
+        new->own = own;
+        ambit__vector_join(&new->released, &own);
     }
-    if (last) memory_write((void *)at->address, at->size, value);
+    if (last) ambit__memory_write((void *)at->address, at->size, value);
 }
 
 /* Which store a read-modify-write reads, of those with the value `wanted` unless that is NULL: it goes in right
  * behind it, so neither what it must not be put in front of nor another read-modify-write of the same may
  * stand there. It may part a release sequence, of which it becomes a part. `at->count`: there is none. */
-static unsigned choose_modified(location *at, int order, const uint64_t *wanted) {
+static unsigned choose_modified(location *at, int order, const ambit__value *wanted) {
     unsigned newest = at->count - 1u, lowest = newest, room = 0, places[STORES];
     if (!ambit__options->strong_memory && ambit__stores_are_placed()) lowest = floor_of(at, order);
     for (unsigned place = at->count; place-- > lowest;) {
@@ -297,18 +191,14 @@ static unsigned choose_modified(location *at, int order, const uint64_t *wanted)
 }
 
 /* A read-modify-write of what it has read at `place`. */
-static void replace(location *at, unsigned place, uint64_t value, int order) {
-    const store before = *store_at(at, place++);
+static void replace(location *at, unsigned place, ambit__value value, int order) {
+    const ambit__vector before = store_at(at, place++)->released; /* its room may be taken */
     bool last = place == at->count;
     store *new = make_room(at, &place);
     fill(new, value, order);
     new->modifies = true;
-    ambit__vector_join(&new->released, &before.released);
-    if (new->head == AMBIT__THREADS) {
-        new->head = before.head;
-        new->head_released = before.head_released;
-    }
-    if (last) memory_write((void *)at->address, at->size, value);
+    ambit__vector_join(&new->released, &before);
+    if (last) ambit__memory_write((void *)at->address, at->size, value);
 }
 
 /* ---- Operations ------------------------------------------------------------------------------ */
@@ -328,39 +218,40 @@ static void touch(const volatile void *address, unsigned size, bool writes, cons
     ambit__shadow_access((uintptr_t)address, size, writes, true, site);
 }
 
-static uint64_t truncate_to(uint64_t value, unsigned size) {
-    return size >= 8 ? value : value & ((UINT64_C(1) << size * 8) - 1);
+static ambit__value truncate_to(ambit__value value, unsigned size) {
+    return size >= 16 ? value : value & (((ambit__value)1 << size * 8) - 1);
 }
 
-uint64_t ambit__history_load(const volatile void *address, unsigned size, int order,
-                             const void *site) {
+ambit__value ambit__history_load(const volatile void *address, unsigned size, int order,
+                                 const void *site) {
     order = ambit__order(site, AMBIT__OP_LOAD, order);
     ambit__operation operation = announce(AMBIT__OP_LOAD, address, size, order, site);
     ambit__step(&operation);
     touch(address, size, false, site);
-    location *at = location_at(address, size);
+    location *at = ambit__location_at(address, size);
     store *of = choose_store(at, order, site);
     note_read(of);
     learn(of, order);
-    operation.value = of->value;
+    operation.value = (uint64_t)of->value;
     for (unsigned place = at->count; store_at(at, --place) != of;) operation.stale++;
     ambit__filled(&operation);
     return of->value;
 }
 
-void ambit__history_store(volatile void *address, unsigned size, uint64_t value, int order,
+void ambit__history_store(volatile void *address, unsigned size, ambit__value value, int order,
                           const void *site) {
     order = ambit__order(site, AMBIT__OP_STORE, order);
     ambit__operation operation = announce(AMBIT__OP_STORE, address, size, order, site);
-    operation.value = value = truncate_to(value, size);
+    value = truncate_to(value, size);
+    operation.value = (uint64_t)value;
     ambit__step(&operation);
     touch(address, size, true, site);
-    location *at = location_at(address, size);
+    location *at = ambit__location_at(address, size);
     if (newest_of(at)->value != value) ambit__progress();
     put(at, value, order);
 }
 
-static uint64_t combine(ambit__rmw how, uint64_t old, uint64_t operand) {
+static ambit__value combine(ambit__rmw how, ambit__value old, ambit__value operand) {
     switch (how) {
     case AMBIT__RMW_ADD:
         return old + operand;
@@ -379,18 +270,18 @@ static uint64_t combine(ambit__rmw how, uint64_t old, uint64_t operand) {
     }
 }
 
-uint64_t ambit__history_exchange(volatile void *address, unsigned size, ambit__rmw how,
-                                 uint64_t operand, int order, const void *site) {
+ambit__value ambit__history_exchange(volatile void *address, unsigned size, ambit__rmw how,
+                                     ambit__value operand, int order, const void *site) {
     order = ambit__order(site, AMBIT__OP_EXCHANGE, order);
     ambit__operation operation = announce(AMBIT__OP_EXCHANGE, address, size, order, site);
     ambit__step(&operation);
     touch(address, size, false, site);
     touch(address, size, true, site);
-    location *at = location_at(address, size);
+    location *at = ambit__location_at(address, size);
     unsigned place = choose_modified(at, order, NULL);
     store *of = store_at(at, place);
-    uint64_t old = of->value;
-    uint64_t new = truncate_to(combine(how, old, operand), size);
+    ambit__value old = of->value;
+    ambit__value new = truncate_to(combine(how, old, operand), size);
     if (new == old)
         look(at, old, site); /* as a spin lock that is taken */
     else
@@ -398,27 +289,30 @@ uint64_t ambit__history_exchange(volatile void *address, unsigned size, ambit__r
     note_read(of);
     learn(of, order);
     replace(at, place, new, order);
-    operation.before = old;
-    operation.value = new;
+    operation.before = (uint64_t)old;
+    operation.value = (uint64_t) new;
     ambit__filled(&operation);
     return old;
 }
 
+bool ambit__history_weak_fails(void) {
+    return !ambit__options->no_spurious && !ambit__self->spinning &&
+           ambit__decide(AMBIT__DECIDE_WEAK, 2, 0);
+}
+
 /* A weak exchange may fail for nothing; and any may fail because it reads an old store, which the standard
  * does not rule out. NULL: it succeeds, at `place`. */
-static store *choose_failure(location *at, uint64_t expected, int order, int failure_order,
+static store *choose_failure(location *at, ambit__value expected, int order, int failure_order,
                              bool weak, unsigned *place, const void *site) {
     store *of = choose_store(at, failure_order, site);
     if (of->value != expected) return of;
     *place = choose_modified(at, order, &expected);
     if (*place == at->count) return newest_of(at);
-    bool fails = weak && !ambit__options->no_spurious && !ambit__self->spinning &&
-                 ambit__decide(AMBIT__DECIDE_WEAK, 2, 0);
-    return fails ? store_at(at, *place) : NULL;
+    return weak && ambit__history_weak_fails() ? store_at(at, *place) : NULL;
 }
 
-bool ambit__history_compare_exchange(volatile void *address, unsigned size, uint64_t *expected,
-                                     uint64_t desired, int order, int failure_order, bool weak,
+bool ambit__history_compare_exchange(volatile void *address, unsigned size, ambit__value *expected,
+                                     ambit__value desired, int order, int failure_order, bool weak,
                                      const void *site) {
     int asked = order;
     order = ambit__order(site, AMBIT__OP_COMPARE_EXCHANGE, order);
@@ -426,16 +320,16 @@ bool ambit__history_compare_exchange(volatile void *address, unsigned size, uint
     ambit__operation operation = announce(AMBIT__OP_COMPARE_EXCHANGE, address, size, order, site);
     ambit__step(&operation);
     touch(address, size, false, site);
-    location *at = location_at(address, size);
+    location *at = ambit__location_at(address, size);
     unsigned place;
     store *failure = choose_failure(at, *expected, order, failure_order, weak, &place, site);
     if (!failure) touch(address, size, true, site);
     store *of = failure ? failure : store_at(at, place);
     note_read(of);
     learn(of, failure ? failure_order : order);
-    operation.before = of->value;
+    operation.before = (uint64_t)of->value;
     operation.failed = failure != NULL;
-    operation.value = desired;
+    operation.value = (uint64_t)desired;
     ambit__filled(&operation);
     if (failure) {
         *expected = of->value;
@@ -491,9 +385,9 @@ void ambit__history_heavy_barrier(const void *site) {
     ambit__vector_join(&heavies, &ambit__self->view);
 }
 
-uint64_t ambit__history_newest(const volatile void *address, unsigned size, const void *site) {
+ambit__value ambit__history_newest(const volatile void *address, unsigned size, const void *site) {
     touch(address, size, false, site);
-    store *of = newest_of(location_at(address, size));
+    store *of = newest_of(ambit__location_at(address, size));
     note_read(of);
     return of->value;
 }

@@ -2,9 +2,9 @@
  *
  * A schedule's threads are real: each has the stack and the thread-local memory of a thread that
  * pthread_create() has made. But that thread itself only sleeps, for ever. The thread that runs the
- * schedules borrows the two: going from one thread to another is a switch of stack pointer and thread
- * pointer, some 10 ns, where a hand-over between two threads of the kernel costs thousands. The kernel does
- * not mind: it saves both registers for whoever runs.
+ * schedules borrows the two: going from one thread to another is a switch of stack pointer and
+ * thread pointer, some 10 ns, where a hand-over between two threads of the kernel costs thousands.
+ * The kernel does not mind: it saves both registers for whoever runs.
  *
  * The thread pointer is the base of the segment FS. Where a program may write it, with FSGSBASE (Linux 5.9),
  * it does: `by register`. Elsewhere, in some virtual machines, only a system call can, which costs thousands

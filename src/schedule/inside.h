@@ -1,18 +1,18 @@
 /* The controlled scheduler's own parts, as they see each other.
  *
- * HOW IT WORKS. The compiler's -fsanitize=thread puts a call before each access to memory, and in the
- * place of each atomic one; the linker's --wrap puts ours in the place of pthread's, the kernel's and
- * the allocator's. Each call of these that others could notice is a *step*: the thread says what it is
- * about to do (an operation), the strategy picks the thread whose operation comes next, and that one
- * does it and runs on to its next step. Plain accesses are no steps: whether they race is known from
- * vector clocks, whatever their order.
+ * HOW IT WORKS. The compiler's -fsanitize=thread puts a call before each access to memory, and in
+ * the place of each atomic one; the linker's --wrap puts ours in the place of pthread's, the
+ * kernel's and the allocator's. Each call of these that others could notice is a *step*: the thread
+ * says what it is about to do (an operation), the strategy picks the thread whose operation comes
+ * next, and that one does it and runs on to its next step. Plain accesses are no steps: whether
+ * they race is known from vector clocks, whatever their order.
  *
  *   abi_*.c                   what the compiler calls
  *   wrap_*.c                  what the linker puts in others' places: wrap.txt
  *   step.c, thread.c, reset.c, scenario.c  steps, threads, time, failing; begin and end
  *   host.c                    threads of the kernel, and going from one to another
- *   history.c                 memory as C11 allows it
- *   shadow.c, bad_access.c    who touched which byte; putting all back
+ *   history.c, location.c     memory as C11 allows it
+ *   shadow*.c, bad_access.c   who touched which byte; putting all back
  *   arena.c, mapping.c        the heap of a schedule
  *   object.c, descriptor.c    locks and the like; files and sockets
  *   rcu.c, rcu_liburcu.c      liburcu's model, under liburcu's names
@@ -115,8 +115,8 @@ typedef struct ambit__operation {
     char text[64];       /* of notes */
     size_t row;          /* step.c's: where it is written down */
 
-    /* The step cannot be taken before this holds; NULL: at once. It is asked whenever a thread is to be
-     * picked, so it must not change anything. */
+    /* The step cannot be taken before this holds; NULL: at once. It is asked whenever a thread is
+     * to be picked, so it must not change anything. */
     bool (*ready)(void *argument);
     void *argument;
     int64_t deadline_ns; /* from this virtual time on it may be taken all the same, as timed out */
@@ -151,7 +151,8 @@ typedef struct ambit__schedule_thread {
     void *returned;
     ambit__operation *next; /* announced; NULL while it runs */
 
-    /* Memory. `happens` orders all accesses; `view` only what atomic loads may still see (SC fences). */
+    /* Memory. `happens` orders all accesses; `view` only what atomic loads may still see (SC
+     * fences). */
     ambit__vector happens, view;
     ambit__vector fence_release,
         fence_acquire;   /* at its last release fence; for its next acquire fence */
@@ -162,6 +163,8 @@ typedef struct ambit__schedule_thread {
     unsigned spin_count;
     unsigned spin_repeats;
     uint64_t spin_seen[AMBIT__SPIN_SEEN];
+    bool loop_decided;    /* whether it goes on alone, since it last changed something */
+    uint64_t loops_until; /* if so: until that many steps have been taken */
 
     /* Calls under way, for reports: the return addresses of functions entered. */
     unsigned call_count;
@@ -174,8 +177,8 @@ typedef struct ambit__schedule_thread {
 
 /* ---- step.c ---------------------------------------------------------------------------------- */
 
-/* The thread that runs; NULL outside of schedules, where every function of abi_*.c and wrap_*.c does
- * what the real one does. */
+/* The thread that runs; NULL outside of schedules, where every function of abi_*.c and wrap_*.c
+ * does what the real one does. */
 extern ambit__schedule_thread *ambit__self;
 extern uint32_t
     ambit__schedule_number; /* another one for each schedule: what is of an older one is void */
@@ -184,20 +187,22 @@ extern ambit__schedule_thread ambit__threads[AMBIT__THREADS];
 extern unsigned ambit__thread_count; /* used so far in this schedule */
 
 /* Takes a step: announces it, lets the strategy pick, and returns when it is this thread's turn and
- * `ready` holds (or the deadline has come: `timed_out`). The caller then does it, with nobody between,
- * and fills in what the table shows. `operation` lives in the caller's frame. */
+ * `ready` holds (or the deadline has come: `timed_out`). The caller then does it, with nobody
+ * between, and fills in what the table shows. `operation` lives in the caller's frame. */
 void ambit__step(ambit__operation *operation);
 /* abi_plain.c: accesses to plain memory since the last step. */
 extern uint32_t ambit__plain_count;
-/* After the caller has filled in what the table shows: keeps it. Optional, and free unless recording. */
+/* After the caller has filled in what the table shows: keeps it. Optional, and free unless
+ * recording. */
 void ambit__filled(const ambit__operation *operation);
 
-/* Ends the schedule with a failure. `site` and `other_site` may be NULL. Does not return when a schedule
- * runs and this is one of its threads. */
+/* Ends the schedule with a failure. `site` and `other_site` may be NULL. Does not return when a
+ * schedule runs and this is one of its threads. */
 void ambit__fail(ambit_schedule_failure failure, const void *site, const void *other_site,
                  const char *format, ...) __attribute__((noreturn, format(printf, 4, 5)));
 
-/* A row for the table that is no step: kinds from AMBIT__OP_READ_PLAIN on. Cheap unless recording. */
+/* A row for the table that is no step: kinds from AMBIT__OP_READ_PLAIN on. Cheap unless
+ * recording. */
 void ambit__tell(const ambit__operation *operation);
 /* Rows are kept only while this is set: the failing schedule is played again for its table. */
 extern bool ambit__recording;
@@ -209,37 +214,43 @@ typedef enum ambit__decision {
     AMBIT__DECIDE_PLACE,  /* how far back a store goes in modification order: 0 is last */
     AMBIT__DECIDE_WEAK,   /* whether a weak exchange fails without a reason */
     AMBIT__DECIDE_WAKE,   /* which waiter is woken */
+    AMBIT__DECIDE_LOOP,   /* 1, 2: who loops for others goes on alone, for short or for long */
     AMBIT__DECIDE_EARLY,  /* 1: what waits for a time soon, or may wake for nothing, may come now */
     AMBIT__DECIDE_USER    /* ambit_schedule_choose() */
 } ambit__decision;
 unsigned ambit__decide(ambit__decision kind, unsigned count, unsigned usual);
 
-/* A new thread that begins with the clocks of this one. NULL when there are too many (then the schedule
- * has failed already, if there is one). It takes its first step as AMBIT__OP_START. */
+/* A new thread that begins with the clocks of this one. NULL when there are too many (then the
+ * schedule has failed already, if there is one). It takes its first step as AMBIT__OP_START. */
 ambit__schedule_thread *ambit__spawn(void *(*start)(void *), ambit_schedule_fn *run, void *argument,
                                      const void *site);
 /* Ends this thread: runs destructors of keys, then hands over. Does not return. */
 void ambit__exit(void *returned) __attribute__((noreturn));
-/* Hooks of the parts, called as a thread ends: before keys' destructors none may be held, as RCU's. */
+/* Hooks of the parts, called as a thread ends: before keys' destructors none may be held, as
+ * RCU's. */
 void ambit__rcu_thread_ends(ambit__schedule_thread *thread);
 void ambit__keys_thread_ends(ambit__schedule_thread *thread);
 
-/* This thread loops over reads (or sleeps for nothing): from now on only if nobody else can run, until
- * another thread has changed something. */
+/* This thread loops over reads (or sleeps for nothing): from now on only if nobody else can run,
+ * until another thread has changed something. */
 void ambit__spin(void);
+/* The same of a loop that may have an end of its own: some of them count their rounds, and then do something
+ * else. Now and then it is let go on alone for a while, so that this is seen too. */
+void ambit__loops(void);
 /* This thread reads `what` (an address, with the store it sees, or whatever the loop looks at); noticed as
  * spinning when it has read the same before, since it last changed anything. */
 void ambit__spin_reads(uint64_t what);
 /* It, or the world, has changed something: nobody spins any more. */
 void ambit__progress(void);
 
-/* thread.c: waits for its end and takes what it knew; false if the time came first. `name` as in the
- * operation. */
+/* thread.c: waits for its end and takes what it knew; false if the time came first. `name` as in
+ * the operation. */
 bool ambit__join(ambit__schedule_thread *thread, int64_t deadline_ns, const char *name,
                  const void *site);
 /* NULL if there is none, or it was joined or has ended detached. */
 ambit__schedule_thread *ambit__thread_of(unsigned long handle);
-/* wrap_thread.c: what pthread_setname_np() has said of the thread with this index; NULL if nothing. */
+/* wrap_thread.c: what pthread_setname_np() has said of the thread with this index; NULL if
+ * nothing. */
 const char *ambit__thread_name(unsigned index);
 ambit__schedule_thread *ambit__spawn_first(ambit_schedule_fn *scenario, void *argument);
 void ambit__threads_reset(void);
@@ -254,8 +265,9 @@ int64_t ambit__now(void);
 /* Reading the clock moves it a little; more each time by a thread that does nothing else. */
 int64_t ambit__read_clock(void);
 
-/* Objects other than memory (mutexes, ...), by address and kind; zero at first use in a schedule. What `before`
- * left stands at the start of each. The kinds are those of the files that own them. */
+/* Objects other than memory (mutexes, ...), by address and kind; zero at first use in a schedule.
+ * What `before` left stands at the start of each. The kinds are those of the files that own
+ * them. */
 typedef enum ambit__object_kind {
     AMBIT__OBJECT_MUTEX = 1,
     AMBIT__OBJECT_CONDITION,
@@ -302,19 +314,24 @@ typedef enum ambit__rmw {
     AMBIT__RMW_NAND
 } ambit__rmw;
 
+/* Of up to 16 bytes; there are no bits beyond its size. */
+__extension__ typedef unsigned __int128 ambit__value;
+
 void ambit__history_reset(void);
-/* step.c: whether stores may go further back in modification order; the exhaustive strategy does without,
- * whatever plays its decisions again. */
+/* step.c: whether stores may go further back in modification order; the exhaustive strategy does
+ * without, whatever plays its decisions again. */
 bool ambit__stores_are_placed(void);
-uint64_t ambit__history_load(const volatile void *address, unsigned size, int order,
-                             const void *site);
-void ambit__history_store(volatile void *address, unsigned size, uint64_t value, int order,
+ambit__value ambit__history_load(const volatile void *address, unsigned size, int order,
+                                 const void *site);
+void ambit__history_store(volatile void *address, unsigned size, ambit__value value, int order,
                           const void *site);
-uint64_t ambit__history_exchange(volatile void *address, unsigned size, ambit__rmw how,
-                                 uint64_t operand, int order, const void *site);
-bool ambit__history_compare_exchange(volatile void *address, unsigned size, uint64_t *expected,
-                                     uint64_t desired, int order, int failure_order, bool weak,
+ambit__value ambit__history_exchange(volatile void *address, unsigned size, ambit__rmw how,
+                                     ambit__value operand, int order, const void *site);
+bool ambit__history_compare_exchange(volatile void *address, unsigned size, ambit__value *expected,
+                                     ambit__value desired, int order, int failure_order, bool weak,
                                      const void *site);
+/* Whether a weak exchange fails for nothing, if it could succeed. */
+bool ambit__history_weak_fails(void);
 void ambit__history_fence(int order, const void *site);
 void ambit__history_light_barrier(const void *site);
 /* membarrier(2), for all threads. */
@@ -322,7 +339,7 @@ void ambit__history_heavy_barrier(const void *site);
 /* A full barrier without a step of its own, as in the kernel's futex. */
 void ambit__history_full_barrier(void);
 /* What stands last in modification order: for the kernel. Counts as an atomic access. */
-uint64_t ambit__history_newest(const volatile void *address, unsigned size, const void *site);
+ambit__value ambit__history_newest(const volatile void *address, unsigned size, const void *site);
 
 /* ---- abi_plain.c: what the compiler calls --------------------------------------------------- */
 
@@ -344,11 +361,12 @@ typedef struct ambit__access {
 #define AMBIT__ACCESSES 12
 typedef struct ambit__granule {
     uintptr_t address; /* a multiple of 8 */
-    uint32_t schedule; /* it is of this one */
     uint8_t count;     /* of accesses */
     uint8_t freed;     /* bytes that were given back, or belong to no block of the heap */
     uint8_t blank;     /* bytes of the heap that nobody wrote */
+    uint8_t written;   /* bytes that the undo puts back */
     uint8_t renewed;   /* bytes written plainly since history.c last looked; it clears them */
+    uint8_t place;     /* shadow.h's: what memory it is */
     const void *freed_site;
     struct ambit__location *locations; /* history.c's, in this granule */
     ambit__access accesses[AMBIT__ACCESSES];
@@ -361,15 +379,18 @@ void ambit__shadow_undo(void);
 void ambit__shadow_keep(void);
 /* Another run begins: puts back what stood before the last one's `before`. */
 void ambit__shadow_forget(void);
-/* These bytes are put back at once, and nobody has touched them: a thread's own, for the next thread. */
+/* These bytes are put back at once, and nobody has touched them: a thread's own, for the next
+ * thread. */
 void ambit__shadow_renew(uintptr_t low, uintptr_t high);
-/* Calls `visit` for each 8 bytes outside of the heap and stacks that were touched: where pointers may be. */
-void ambit__shadow_each_root(void (*visit)(uintptr_t value, void *argument), void *argument);
+/* Calls `visit` for all 8 bytes outside of the heap and stacks that were touched: where pointers
+ * may be. */
+void ambit__shadow_each_root(void (*visit)(const uintptr_t *values, size_t count));
 ambit__granule *ambit__shadow_at(uintptr_t address);
 /* An access, checked against those before. No step. */
 void ambit__shadow_access(uintptr_t address, size_t bytes, bool writes, bool atomic,
                           const void *site);
-/* The same, where bytes that nobody wrote may be read: copies take what stands between members along. */
+/* The same, where bytes that nobody wrote may be read: copies take what stands between members
+ * along. */
 void ambit__shadow_copy(uintptr_t address, size_t bytes, bool writes, const void *site);
 /* A plain write that is not to be checked, but has to be known: it is undone. */
 void ambit__shadow_unchecked(uintptr_t address, size_t bytes);
@@ -406,7 +427,8 @@ bool ambit__host_prepare(unsigned count);
 void ambit__host_begin(unsigned index, void (*entry)(void));
 /* From this thread to another that has begun; returns when somebody comes back. */
 void ambit__host_switch(unsigned from, unsigned to);
-/* From the runner into a schedule, with thread `first`; returns when ambit__host_leave() is called. */
+/* From the runner into a schedule, with thread `first`; returns when ambit__host_leave() is
+ * called. */
 void ambit__host_enter(unsigned first);
 /* Ends a schedule, from any of its threads: what is on their stacks is forgotten. */
 void ambit__host_leave(void) __attribute__((noreturn));
@@ -415,7 +437,8 @@ void ambit__host_bounds(unsigned index, uintptr_t *stack_low, uintptr_t *stack_h
 /* Where its thread-local memory ends; 0 if that is not known. */
 uintptr_t ambit__host_thread_pointer(unsigned index);
 
-/* ---- The kernel's side: wrap_futex.c, wrap_descriptor.c, rcu.c, wrap_unsupported.c, watchdog.c ------- */
+/* ---- The kernel's side: wrap_futex.c, wrap_descriptor.c, rcu.c, wrap_unsupported.c, watchdog.c
+ *   ------- */
 
 /* What gettid() says to the program. */
 static inline int ambit__thread_tid(unsigned index) { return 1000 + (int)index; }
@@ -431,11 +454,11 @@ void ambit__rcu_keep(void);
 void ambit__rcu_forget(void);
 void ambit__descriptors_forget(void);
 
-/* crash.c. While on, a crash (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT) fails the schedule. Called by the thread
- * that runs schedules. */
+/* crash.c. While on, a crash (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT) fails the schedule. Called
+ * by the thread that runs schedules. */
 void ambit__crash_catch(bool on);
-/* Set by who reads the program's memory for it, before it does: the line that wants it. It need not be there,
- * and the crash is the line's then. */
+/* Set by who reads the program's memory for it, before it does: the line that wants it. It need not
+ * be there, and the crash is the line's then. */
 extern const void *volatile ambit__reading_for;
 /* Where threads of the kernel run by themselves (host.c): one of them begins, and its number for the kernel; 0
  * where they do not. */
@@ -456,8 +479,8 @@ void ambit__report_stuck(const char *text, const void *site);
 
 /* ---- mutant.c -------------------------------------------------------------------------------- */
 
-/* The order that counts at this site: `order`, unless the site is being weakened. Every atomic operation,
- * fence and barrier asks. For barriers relaxed means: not there. */
+/* The order that counts at this site: `order`, unless the site is being weakened. Every atomic
+ * operation, fence and barrier asks. For barriers relaxed means: not there. */
 int ambit__order(const void *site, ambit__operation_kind kind, int order);
 
 /* ---- run.c ----------------------------------------------------------------------------------- */
@@ -473,6 +496,7 @@ typedef struct ambit__finding {
     const void *address; /* of the memory that a race or a bad access is about; NULL: none */
     uint8_t thread;
     uint64_t hash, steps;
+    uint64_t picked;                          /* of them: not those of a loop that went on alone */
     ambit__operation waiting[AMBIT__THREADS]; /* what the others were about to do */
 } ambit__finding;
 extern ambit__finding ambit__found;

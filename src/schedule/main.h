@@ -36,8 +36,8 @@ typedef struct ambit__outcome {
 /* main.c: one test by the command's options, in this process. */
 void ambit__main_run(const ambit__schedule_test *test, const ambit__command *command,
                      ambit__plan *plan, ambit__outcome *outcome);
-/* The same for `count` of them in a child of its own, so that what it leaves behind stays there. The
- * first that fails ends it; `*failed` is its index, else `count`. */
+/* The same for `count` of them in a child of its own, so that what it leaves behind stays there.
+ * The first that fails ends it; `*failed` is its index, else `count`. */
 typedef struct ambit__job {
     const ambit__schedule_test *const *tests;
     unsigned count;

@@ -1,5 +1,5 @@
-/* The main() of a program that has none of its own: in an object of its own, so that a linker leaves it out
- * where there is one. */
+/* The main() of a program that has none of its own: in an object of its own, so that a linker
+ * leaves it out where there is one. */
 #include "ambit/schedule.h"
 
 int main(int argc, char **argv) __attribute__((weak));

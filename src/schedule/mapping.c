@@ -1,8 +1,8 @@
 /* The program's own mmap() and munmap().
  *
- * At a schedule's end what it has mapped goes, and what it has unmapped is there again. So munmap() only
- * takes note: the bytes made as freed, and who touches them is told. What was mapped in the schedule is
- * unmapped for real when the next one begins, after all memory has been put back. */
+ * At a schedule's end what it has mapped goes, and what it has unmapped is there again. So munmap()
+ * only takes note: the bytes made as freed, and who touches them is told. What was mapped in the
+ * schedule is unmapped for real when the next one begins, after all memory has been put back. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <sys/mman.h>

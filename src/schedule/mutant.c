@@ -1,6 +1,6 @@
-/* Order mutants. Every atomic operation asks ambit__order() which order counts: as a rule at once the one
- * that stands in the source. While the sites are noted, or one of them is weakened, a hash table by return
- * address knows each. */
+/* Order mutants. Every atomic operation asks ambit__order() which order counts: as a rule at once
+ * the one that stands in the source. While the sites are noted, or one of them is weakened, a hash
+ * table by return address knows each. */
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -20,7 +20,8 @@ static bool weakened[SITES]; /* and this not: it is of one child */
 static int weakened_to;
 static ambit__mutant *list;
 
-/* ---- When an operation asks ------------------------------------------------------------------- */
+/* ---- When an operation asks
+ *   ------------------------------------------------------------------- */
 
 static noted *site_at(const void *site) {
     size_t at = (size_t)((uintptr_t)site * UINT64_C(0x9e3779b97f4a7c15) >> 40);
@@ -65,7 +66,8 @@ int ambit__order(const void *site, ambit__operation_kind kind, int order) {
     return order_of_noted(site, kind, order);
 }
 
-/* ---- The list --------------------------------------------------------------------------------- */
+/* ---- The list
+ *   --------------------------------------------------------------------------------- */
 
 bool ambit__mutants_watch(void) {
     if (!sites) {

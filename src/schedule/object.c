@@ -26,7 +26,8 @@ static size_t spread(const void *address) {
     return (size_t)((uintptr_t)address * UINT64_C(0x9e3779b97f4a7c15) >> 32);
 }
 
-/* Numbered as they are met, so that the hash of a schedule knows addresses apart and not by value. */
+/* Numbered as they are met, so that the hash of a schedule knows addresses apart and not by
+ * value. */
 uint32_t ambit__ordinal(const void *address) {
     if (!address) return 0;
     for (size_t i = spread(address);; i++) {

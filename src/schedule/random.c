@@ -1,10 +1,11 @@
 /* The strategies that a seed decides: random, PCT, and the mix of both.
  *
- * PCT (Burckhardt, Kothari, Musuvathi, Nagarakatte: A Randomized Scheduler with Probabilistic Guarantees of
- * Finding Bugs, ASPLOS 2010): each thread gets a random priority above d; the one with the highest runs. At
- * d - 1 steps, chosen at random among k, the thread that would run falls to priority d - i at the i-th.
- * A bug that needs d orderings to go wrong shows with probability at least 1 / (n k^(d-1)) a schedule, for n
- * threads and at most k steps. Threads that spin fall below all others, or the bound would be void. */
+ * PCT (Burckhardt, Kothari, Musuvathi, Nagarakatte: A Randomized Scheduler with Probabilistic
+ * Guarantees of Finding Bugs, ASPLOS 2010): each thread gets a random priority above d; the one
+ * with the highest runs. At d - 1 steps, chosen at random among k, the thread that would run falls
+ * to priority d - i at the i-th. A bug that needs d orderings to go wrong shows with probability at
+ * least 1 / (n k^(d-1)) a schedule, for n threads and at most k steps. Threads that spin fall below
+ * all others, or the bound would be void. */
 #include "schedule/inside.h"
 
 #define DEPTH_MOST 64
@@ -37,6 +38,8 @@ static unsigned decide(ambit__decision kind, unsigned count, unsigned usual) {
     switch (kind) {
     case AMBIT__DECIDE_READ:
         return below(2) ? usual : below(count);
+    case AMBIT__DECIDE_LOOP:
+        return below(8) ? usual : below(8) ? 1 : 2;
     case AMBIT__DECIDE_EARLY:
         return below(4) == 0;
     case AMBIT__DECIDE_PLACE:

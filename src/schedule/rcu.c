@@ -1,18 +1,19 @@
 /* A model of liburcu: grace periods that end as early as they may.
  *
- * THE LAW. For each grace period G and read section S, one of the two holds: all before G's beginning happens
- * before S, or all of S happens before G's end. The model takes the second for the sections that are open, or
- * over, when G begins, and the first for those that begin later:
+ * THE LAW. For each grace period G and read section S, one of the two holds: all before G's
+ * beginning happens before S, or all of S happens before G's end. The model takes the second for
+ * the sections that are open, or over, when G begins, and the first for those that begin later:
  *   - G waits for the sections that are open as it begins, and for no other;
- *   - when it ends, its thread learns what each of these knew as it ended, and what those knew that had ended
- *     before G began;
+ *   - when it ends, its thread learns what each of these knew as it ended, and what those knew that
+ *     had ended before G began;
  *   - a section that begins learns what the threads knew that have begun grace periods before.
- * Nothing else is ordered: neither lock and unlock, nor two sections. An unlock that others notice is
- * noticed at that step, with what its thread knew then and not later.
+ * Nothing else is ordered: neither lock and unlock, nor two sections. An unlock that others notice
+ * is noticed at that step, with what its thread knew then and not later.
  *
- * A call's grace period begins with the call. Its callback runs on the flavour's worker, a thread of the
- * schedule that is made with the first call and that no schedule waits for unless there are callbacks to run.
- * They run in the order of the calls: who waits for a later one's readers, waits for an earlier one's.
+ * A call's grace period begins with the call. Its callback runs on the flavour's worker, a thread
+ * of the schedule that is made with the first call and that no schedule waits for unless there are
+ * callbacks to run. They run in the order of the calls: who waits for a later one's readers, waits
+ * for an earlier one's.
  *
  * Told as misuse: what makes the real one hang, crash or go on with memory that is gone. */
 #include "schedule/rcu.h"

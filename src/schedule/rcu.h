@@ -1,5 +1,5 @@
-/* The model of liburcu, one for each of its flavours. In a schedule only; `site` is where the program
- * called from. */
+/* The model of liburcu, one for each of its flavours. In a schedule only; `site` is where the
+ * program called from. */
 #ifndef AMBIT_SCHEDULE_RCU_H
 #define AMBIT_SCHEDULE_RCU_H
 
@@ -23,8 +23,8 @@ void ambit__model_quiescent(ambit__model_flavour flavour, const void *site);
 void ambit__model_online(ambit__model_flavour flavour, bool online, const void *site);
 void ambit__model_synchronize(ambit__model_flavour flavour, const void *site);
 
-/* What the worker calls after a grace period: `run_head(head)`, whose `head_bytes` are lent until then and
- * may not be lent twice; or, without a head, `run(argument)`. */
+/* What the worker calls after a grace period: `run_head(head)`, whose `head_bytes` are lent until
+ * then and may not be lent twice; or, without a head, `run(argument)`. */
 struct rcu_head;
 typedef struct ambit__model_work {
     struct rcu_head *head;
@@ -40,8 +40,8 @@ void ambit__model_barrier(ambit__model_flavour flavour, const char *name, const 
 /* The worker's pthread_t; 0 if there has been no call yet. */
 unsigned long ambit__model_worker(ambit__model_flavour flavour);
 
-/* rcu_liburcu.c: whether this thread, which ends, has used read sections that the headers put inline,
- * where no model can see them. */
+/* rcu_liburcu.c: whether this thread, which ends, has used read sections that the headers put
+ * inline, where no model can see them. */
 bool ambit__model_was_inlined(void);
 extern const char ambit__model_inlined_text[];
 

@@ -1,11 +1,12 @@
-/* liburcu's names, in its own place: a program that links the scheduler needs no liburcu, and gets the
- * model of rcu.c for each flavour. Outside of a schedule, where one thread is alone, readers are not
- * counted, grace periods are over at once, and callbacks run where they are called.
+/* liburcu's names, in its own place: a program that links the scheduler needs no liburcu, and gets
+ * the model of rcu.c for each flavour. Outside of a schedule, where one thread is alone, readers
+ * are not counted, grace periods are over at once, and callbacks run where they are called.
  *
- * Only the functions can be seen. liburcu's headers put read sections inline when _LGPL_SOURCE is defined;
- * those are found out: see `inlined`. Its macros for pointers and shared accesses are volatile accesses
- * to a compiler, no atomics: include/ambit/schedule_liburcu/ has others. Its uatomic_...() are assembler: code
- * under test uses C11's atomics. Its containers (liburcu-cds) are not modelled. */
+ * Only the functions can be seen. liburcu's headers put read sections inline when _LGPL_SOURCE is
+ * defined; those are found out: see `inlined`. Its macros for pointers and shared accesses are
+ * volatile accesses to a compiler, no atomics: include/ambit/schedule_liburcu/ has others. Its
+ * uatomic_...() are assembler: code under test uses C11's atomics. Its containers (liburcu-cds) are
+ * not modelled. */
 #define _GNU_SOURCE
 #define DEBUG_RCU /* else QSBR's read sections are empty functions in its header */
 #include <pthread.h>
@@ -253,8 +254,9 @@ TABLE(qsbr, urcu_qsbr_quiescent_state, urcu_qsbr_thread_offline, urcu_qsbr_threa
 
 /* ---- Read sections put inline ---------------------------------------------------------------- */
 
-/* What the headers' inline functions use. An outermost lock copies the flavour's `ctr`, whose low half
- * counts nesting and is 1, and its unlock subtracts 1. Here it is 2: one section leaves 1 behind. */
+/* What the headers' inline functions use. An outermost lock copies the flavour's `ctr`, whose low
+ * half counts nesting and is 1, and its unlock subtracts 1. Here it is 2: one section leaves 1
+ * behind. */
 #define INLINED_COUNT (2 * URCU_GP_COUNT)
 #define WORDS(name, type)                                                                          \
     extern struct urcu_gp urcu_##name##_gp;                                                        \
@@ -266,8 +268,8 @@ WORDS(mb, struct urcu_reader)
 #ifdef HAVE_SIGNAL
 WORDS(signal, struct urcu_reader)
 #endif
-/* Reading inline is nothing in QSBR, and its words only have to be there for the linker. BP's reader is a
- * pointer that is asked for at a thread's first lock. */
+/* Reading inline is nothing in QSBR, and its words only have to be there for the linker. BP's
+ * reader is a pointer that is asked for at a thread's first lock. */
 struct urcu_gp urcu_qsbr_gp;
 DEFINE_URCU_TLS(struct urcu_qsbr_reader, urcu_qsbr_reader);
 
@@ -291,8 +293,9 @@ bool ambit__model_was_inlined(void) {
 
 /* ---- Pointers -------------------------------------------------------------------------------- */
 
-/* The macros of <urcu/pointer.h>, as functions. What they do to memory they do atomically; but a reader's
- * rcu_dereference() reads the pointer plainly before it calls, unless it is that of schedule_liburcu/. */
+/* The macros of <urcu/pointer.h>, as functions. What they do to memory they do atomically; but a
+ * reader's rcu_dereference() reads the pointer plainly before it calls, unless it is that of
+ * schedule_liburcu/. */
 void *rcu_dereference_sym(void *pointer) { return pointer; }
 
 void *rcu_set_pointer_sym(void **place, void *value) {
@@ -305,8 +308,8 @@ void *rcu_set_pointer_sym(void **place, void *value) {
 
 void *rcu_xchg_pointer_sym(void **place, void *value) {
     if (!ambit__self) return __atomic_exchange_n(place, value, __ATOMIC_SEQ_CST);
-    uint64_t before = ambit__history_exchange(place, sizeof *place, AMBIT__RMW_EXCHANGE,
-                                              (uintptr_t)value, AMBIT__SEQ_CST, HERE);
+    ambit__value before = ambit__history_exchange(place, sizeof *place, AMBIT__RMW_EXCHANGE,
+                                                  (uintptr_t)value, AMBIT__SEQ_CST, HERE);
     return (void *)(uintptr_t)before;
 }
 
@@ -316,7 +319,7 @@ void *rcu_cmpxchg_pointer_sym(void **place, void *expected, void *value) {
                                           __ATOMIC_SEQ_CST);
         return expected;
     }
-    uint64_t seen = (uintptr_t)expected;
+    ambit__value seen = (uintptr_t)expected;
     (void)ambit__history_compare_exchange(place, sizeof *place, &seen, (uintptr_t)value,
                                           AMBIT__SEQ_CST, AMBIT__SEQ_CST, false, HERE);
     return (void *)(uintptr_t)seen;

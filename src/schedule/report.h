@@ -17,21 +17,24 @@ typedef struct ambit__place {
     int line, column;
 } ambit__place;
 
-/* Where the call is that returns to `site`: the line first, then the lines into which it was inlined,
- * with their functions. At least one; they stay for the life of the process. */
+/* Where the call is that returns to `site`: the line first, then the lines into which it was
+ * inlined, with their functions. At least one; they stay for the life of the process. */
 unsigned ambit__places(const void *site, const ambit__place **places);
 /* The function that starts at `address` (or holds it); NULL if there is none. */
 const char *ambit__function_name(const void *address);
-/* "dir/file.c:12 in push()" and "file.c:12"; what is not known is told as an address. Return `text`. */
+/* "dir/file.c:12 in push()" and "file.c:12"; what is not known is told as an address. Return
+ * `text`. */
 char *ambit__site_text(const void *site, char *text, size_t bytes);
 char *ambit__site_short(const void *site, char *text, size_t bytes);
 
 /* ---- variable.c: data ------------------------------------------------------------------------ */
 
-/* "queue.head", "slots[3] + 4", "heap 2 + 16", "stack of thread 1 - 96"; false, and nothing, if it has no name.
- * `size` is of what is meant there: of a structure its first member, or with 0 the whole. */
+/* "queue.head", "slots[3] + 4", "heap 2 + 16", "stack of thread 1 - 96"; false, and nothing, if it
+ * has no name. `size` is of what is meant there: of a structure its first member, or with 0 the
+ * whole. */
 bool ambit__address_name(uintptr_t address, size_t size, char *text, size_t bytes);
-/* The same, or the number; a block of the heap with its size and where it comes from. Returns `text`. */
+/* The same, or the number; a block of the heap with its size and where it comes from. Returns
+ * `text`. */
 char *ambit__address_text(uintptr_t address, size_t size, char *text, size_t bytes);
 
 /* For both of them: the modules of the process. */
@@ -58,7 +61,8 @@ void ambit__black_boxes_print(FILE *out);
 /* follow.c: decisions as letters and digits, and back; false: `text` is none. */
 void ambit__choices_print(FILE *out, const ambit__written *choices, size_t count);
 bool ambit__choices_read(const char *text, ambit__written **choices, size_t *count);
-/* shrink.c: fewer decisions that fail in the same way, in place. False: they did not fail at all. */
+/* shrink.c: fewer decisions that fail in the same way, in place. False: they did not fail at
+ * all. */
 bool ambit__shrink(ambit_schedule_fn *scenario, void *argument, ambit__written *decisions,
                    size_t *count);
 

@@ -15,7 +15,8 @@ static void add(char *text, size_t bytes, const char *format, ...) {
     va_end(arguments);
 }
 
-/* Small ones as people write them, also below zero; addresses by name; the others in hexadecimal. */
+/* Small ones as people write them, also below zero; addresses by name; the others in
+ * hexadecimal. */
 static char *value_text(uint64_t value, unsigned size, char *text, size_t bytes) {
     unsigned unused = size < 8 ? 64 - 8 * size : 0;
     int64_t number = (int64_t)(value << unused) >> unused;

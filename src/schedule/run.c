@@ -1,11 +1,12 @@
 /* Many schedules of one scenario, until one fails.
  *
- * PCT wants to know how many steps a schedule takes. The first few schedules are played to find out, by
- * random choices from seeds of their own, which are always the same: so a seed that is played alone means
- * the same schedule as it did among the others. If one of those fails, and nothing else does, it is told.
+ * PCT wants to know how many steps a schedule takes. The first few schedules are played to find
+ * out, by random choices from seeds of their own, which are always the same: so a seed that is
+ * played alone means the same schedule as it did among the others. If one of those fails, and
+ * nothing else does, it is told.
  *
- * The first schedule and every thousandth are played twice, the second time with other addresses on the
- * heap: if the seed then takes another way, no failure of this code could be played again. */
+ * The first schedule and every thousandth are played twice, the second time with other addresses on
+ * the heap: if the seed then takes another way, no failure of this code could be played again. */
 #include <inttypes.h>
 #include <time.h>
 #include <unistd.h>
@@ -47,7 +48,8 @@ static double now_seconds(void) {
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-/* ---- Options ----------------------------------------------------------------------------------- */
+/* ---- Options
+ *   ----------------------------------------------------------------------------------- */
 
 static bool refuse(const char *name, const char *what) {
     (void)fprintf(stderr, "ambit_schedule_run: %s: %s\n", name ? name : "(no name)", what);
@@ -103,9 +105,11 @@ static void fill_in(ambit_schedule_options *options) {
     if (!options->early_ns) options->early_ns = 1000000;
 }
 
-/* ---- One schedule ------------------------------------------------------------------------------- */
+/* ---- One schedule
+ *   ------------------------------------------------------------------------------- */
 
-/* The seeds of calibration are random's, whatever the strategy: so they can be played again by themselves. */
+/* The seeds of calibration are random's, whatever the strategy: so they can be played again by
+ * themselves. */
 static bool play(ambit__run_state *run, const ambit__strategy *strategy, uint64_t seed) {
     if (seed - CALIBRATION_SEED <= CALIBRATIONS) strategy = &ambit__strategy_random;
     run->strategy = strategy;
@@ -141,15 +145,18 @@ static bool play_before(ambit__run_state *run) {
 /* The seed of the first that failed, or 0. */
 static uint64_t calibrate(ambit__run_state *run) {
     uint64_t failed = 0;
-    for (uint64_t i = 1; i <= CALIBRATIONS; i++)
+    run->pct_steps = 0;
+    for (uint64_t i = 1; i <= CALIBRATIONS; i++) {
         if (!play(run, &ambit__strategy_random, CALIBRATION_SEED + i) && !failed)
             failed = CALIBRATION_SEED + i;
-    run->pct_steps = ambit__result.steps_most;
+        if (ambit__found.picked > run->pct_steps) run->pct_steps = ambit__found.picked;
+    }
     ambit__pct_set(run->options.depth, run->pct_steps);
     return failed;
 }
 
-/* ---- All of them -------------------------------------------------------------------------------- */
+/* ---- All of them
+ *   -------------------------------------------------------------------------------- */
 
 static void print_progress(const ambit__run_state *run, uint64_t done, double seconds) {
     (void)fprintf(stderr, "\r%s: %" PRIu64 " of %" PRIu64 " schedules, %.0f/s ", run->options.name,
@@ -217,7 +224,8 @@ static bool play_choices(ambit__run_state *run) {
     return clean;
 }
 
-/* ---- The end ------------------------------------------------------------------------------------ */
+/* ---- The end
+ *   ------------------------------------------------------------------------------------ */
 
 static double power(double base, uint64_t exponent) {
     double result = 1;
@@ -228,7 +236,8 @@ static double power(double base, uint64_t exponent) {
     return result;
 }
 
-/* 1 / (n k^(d-1)) for a schedule; for all of them, as they know nothing of each other, 1 - (1 - p)^N. */
+/* 1 / (n k^(d-1)) for a schedule; for all of them, as they know nothing of each other, 1 - (1 -
+ * p)^N. */
 static void print_bound(const ambit__run_state *run) {
     double one = 1 / (run->threads_most * power((double)run->pct_steps, run->options.depth - 1));
     double all =

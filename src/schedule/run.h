@@ -1,4 +1,5 @@
-/* A run: many schedules of one scenario. What ambit_schedule_run() is made of, for the command line. */
+/* A run: many schedules of one scenario. What ambit_schedule_run() is made of, for the command
+ * line. */
 #ifndef AMBIT_SCHEDULE_RUN_H
 #define AMBIT_SCHEDULE_RUN_H
 
@@ -31,11 +32,11 @@ typedef struct ambit__run_state {
     uint64_t pct_steps; /* k */
 } ambit__run_state;
 
-/* again.c: plays the last schedule once more, with other addresses. False: it went another way; then
- * ambit__found says so as a failure. */
+/* again.c: plays the last schedule once more, with other addresses. False: it went another way;
+ * then ambit__found says so as a failure. */
 bool ambit__again_same(ambit__run_state *run);
-/* The last schedule has failed: plays it again, shortens it, and tells it on standard error unless quiet.
- * ambit__found is then what was told. */
+/* The last schedule has failed: plays it again, shortens it, and tells it on standard error unless
+ * quiet. ambit__found is then what was told. */
 void ambit__again_explain(ambit__run_state *run);
 /* Keeps what the last schedule has found, and its decisions. */
 void ambit__again_keep(ambit__run_state *run);

@@ -1,16 +1,20 @@
 /* A shorter schedule that fails in the same way: what is in the table should be there for a reason.
  *
- * A schedule is taken as turns (so many steps of a thread) and surprises (what was decided otherwise than
- * usual, by whom, at which of its steps), because a list of decisions has no meaning any more once one in the
- * middle is gone. Four kinds of change are tried, greedily, until none helps or enough was tried:
- *   1. One switch less from a thread that could go on: its next turn comes at once; or this turn joins
+ * A schedule is taken as turns (so many steps of a thread) and surprises (what was decided
+ * otherwise than usual, by whom, at which of its steps), because a list of decisions has no meaning
+ * any more once one in the middle is gone. Four kinds of change are tried, greedily, until none
+ * helps or enough was tried:
+ *   1. One switch less from a thread that could go on: its next turn comes at once; or this turn
+ *   joins
  *      the next one; or its turns are all that is left of it.
- *   2. Fewer surprises: all of them away, a half, a quarter, and so on down to each (Zeller and Hildebrandt,
+ *   2. Fewer surprises: all of them away, a half, a quarter, and so on down to each (Zeller and
+ *   Hildebrandt,
  *      Simplifying and Isolating Failure-Inducing Input, 2002).
  *   3. Fewer steps: a turn away, or half of it, then one step less.
  *   4. A smaller surprise: a store that is not as old.
- * A change stays if the schedule fails at the same places and is simpler: fewer such switches, else fewer
- * surprises, else fewer steps, else fewer turns, else smaller surprises. Nothing is random: the same comes out each time. */
+ * A change stays if the schedule fails at the same places and is simpler: fewer such switches, else
+ * fewer surprises, else fewer steps, else fewer turns, else smaller surprises. Nothing is random:
+ * the same comes out each time. */
 #include <stdio.h>
 #include <stdlib.h>
 

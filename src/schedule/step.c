@@ -1,13 +1,14 @@
 /* Steps: which thread comes next, who waits, what time it is, and how a schedule fails.
  *
- * A thread that is not running has announced its next operation, so that at each pick all that could
- * happen is known. Whether a waiting one may go is asked of its `ready`, and not told by whoever changed
- * something: nobody can forget to tell.
+ * A thread that is not running has announced its next operation, so that at each pick all that
+ * could happen is known. Whether a waiting one may go is asked of its `ready`, and not told by
+ * whoever changed something: nobody can forget to tell.
  *
- * TIME moves when the clock is read, and when all wait: then to the earliest deadline. It may also jump
- * to a deadline while others run, if that is near: a program must not rely on being faster than its
- * timers. Loops that only read (spin locks, waiting for a flag) are left out while another thread can
- * run, since the strategy might choose them for ever; what they loop for is another's change. */
+ * TIME moves when the clock is read, and when all wait: then to the earliest deadline. It may also
+ * jump to a deadline while others run, if that is near: a program must not rely on being faster
+ * than its timers. Loops that only read (spin locks, waiting for a flag) are left out while another
+ * thread can run, since the strategy might choose them for ever; what they loop for is another's
+ * change. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,8 @@
 #define SPIN_PATIENCE_ALL 2                    /* of a strategy that tries every choice */
 #define IDLE_PATIENCE 64                       /* picks of those that spin, before time passes */
 #define IDLE_END 4096                          /* and before that is an end */
+#define LOOP_SHORT 200                         /* steps of a loop that goes on alone */
+#define LOOP_LONG 2000                         /* the same, which is rarer */
 #define SPURIOUS_MOST 2                        /* of a schedule */
 
 ambit__schedule_thread *ambit__self;
@@ -34,7 +37,7 @@ size_t ambit__decision_count;
 
 static size_t row_room, decision_room;
 static const ambit__strategy *strategy;
-static uint64_t steps, hash;
+static uint64_t steps, hash, steps_alone;
 static int64_t now_ns, clock_advance_ns;
 static unsigned idle_picks, spurious_wakes;
 static bool timed_out[AMBIT__THREADS];
@@ -91,7 +94,7 @@ int64_t ambit__now(void) { return now_ns; }
 int64_t ambit__read_clock(void) {
     /* Who reads the clock again and again, and does nothing else, waits for time to pass. */
     ambit__spin_reads((uint64_t)(uintptr_t)&now_ns);
-    if (ambit__self && ambit__self->spinning) {
+    if (ambit__self && (ambit__self->spinning || ambit__self->spin_repeats >= SPIN_PATIENCE)) {
         if (clock_advance_ns < INT64_C(1000000000)) clock_advance_ns *= 2;
     } else {
         clock_advance_ns = 1;
@@ -108,6 +111,23 @@ void ambit__spin(void) {
     if (strategy->demote) strategy->demote(ambit__self->index);
 }
 
+/* A loop is noticed: does it go on alone? */
+static void decide_loop(ambit__schedule_thread *self) {
+    if (!self->loop_decided && ambit__stores_are_placed()) {
+        uint64_t left = (ambit__options->steps - steps) / 8;
+        self->loop_decided = true;
+        uint64_t most[] = {0, LOOP_SHORT, LOOP_LONG};
+        uint64_t wanted = most[ambit__decide(AMBIT__DECIDE_LOOP, 3, 0)];
+        self->loops_until = steps + (wanted < left ? wanted : left);
+    }
+}
+
+void ambit__loops(void) {
+    if (!ambit__self) return;
+    decide_loop(ambit__self);
+    if (steps >= ambit__self->loops_until) ambit__spin();
+}
+
 void ambit__spin_reads(uint64_t what) {
     ambit__schedule_thread *self = ambit__self;
     if (!self) return;
@@ -115,7 +135,8 @@ void ambit__spin_reads(uint64_t what) {
     for (unsigned i = 0; i < self->spin_count; i++) {
         if (self->spin_seen[i] != what) continue;
         unsigned patience = ambit__stores_are_placed() ? SPIN_PATIENCE : SPIN_PATIENCE_ALL;
-        if (++self->spin_repeats >= patience) ambit__spin();
+        decide_loop(self);
+        if (++self->spin_repeats >= patience) ambit__loops();
         return;
     }
     /* Something new: what it was waiting for, perhaps. */
@@ -131,6 +152,8 @@ void ambit__progress(void) {
     if (!ambit__self) return;
     ambit__self->spin_count = 0;
     ambit__self->spin_repeats = 0;
+    ambit__self->loop_decided = false;
+    ambit__self->loops_until = 0;
 }
 
 /* ---- Picking --------------------------------------------------------------------------------- */
@@ -192,8 +215,8 @@ static void fail_stuck(void) {
                        : "lost wake-up: all threads wait, and nobody is left to wake them");
 }
 
-/* Only those that spin can run: they may, for a while, since what they read may yet be a newer store; then
- * time passes; and then it is an end without one. False if they cannot. */
+/* Only those that spin can run: they may, for a while, since what they read may yet be a newer
+ * store; then time passes; and then it is an end without one. False if they cannot. */
 static bool may_idle(const candidates *found) {
     if (!found->spinning) return false;
     idle_picks++;
@@ -225,9 +248,13 @@ static unsigned pick(void) {
         else
             return AMBIT__THREADS;
     }
+    unsigned current = ambit__self->index;
+    if (steps < ambit__self->loops_until && found.ready >> current & 1) {
+        steps_alone++;
+        return current;
+    }
     uint32_t enabled = found.ready;
     if (found.early && ambit__decide(AMBIT__DECIDE_EARLY, 2, 0)) enabled |= found.early;
-    unsigned current = ambit__self->index;
     unsigned chosen = enabled & (enabled - 1) ? strategy->pick(enabled, current)
                                               : (unsigned)__builtin_ctz(enabled);
     if (enabled & (enabled - 1)) write_decision(AMBIT__DECIDE_THREAD, AMBIT__THREADS, chosen);
@@ -331,7 +358,7 @@ void ambit__fail(ambit_schedule_failure failure, const void *site, const void *o
 
 static void begin(const ambit__strategy *with, uint64_t seed) {
     strategy = with;
-    steps = 0;
+    steps = steps_alone = 0;
     hash = UINT64_C(0xcbf29ce484222325);
     now_ns = BEGINNING;
     clock_advance_ns = 1;
@@ -350,6 +377,7 @@ bool ambit__play(const ambit__strategy *with, uint64_t seed, ambit_schedule_fn *
     ambit__self = NULL;
     ambit__found.hash = hash;
     ambit__found.steps = steps;
+    ambit__found.picked = steps - steps_alone;
     if (ambit__found.failure == AMBIT_SCHEDULE_CLEAN && !ambit__options->no_leaks)
         ambit__look_for_leaks();
     if (!ambit__keeping) ambit__undo_all();

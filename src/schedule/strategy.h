@@ -1,5 +1,5 @@
-/* Strategies: who decides which thread comes next, and what else may happen. Included by inside.h, whose
- * operations and decisions they are about. */
+/* Strategies: who decides which thread comes next, and what else may happen. Included by inside.h,
+ * whose operations and decisions they are about. */
 #ifndef AMBIT_SCHEDULE_STRATEGY_H
 #define AMBIT_SCHEDULE_STRATEGY_H
 
@@ -26,8 +26,8 @@ extern const ambit__strategy ambit__strategy_random, ambit__strategy_pct, ambit_
 void ambit__pct_set(unsigned depth, uint64_t steps);
 /* explore.c: begins anew. 0: any number, and so by partial orders. */
 void ambit__explore_set(unsigned preemptions);
-/* follow.c: plays decisions as they were written down; beyond their end, or where one no longer fits, the
- * usual ones: the same thread, the newest store. */
+/* follow.c: plays decisions as they were written down; beyond their end, or where one no longer
+ * fits, the usual ones: the same thread, the newest store. */
 typedef struct ambit__written {
     uint8_t kind, count, chosen;
 } ambit__written;

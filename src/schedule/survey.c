@@ -1,7 +1,7 @@
 /* --mutants: each memory order in turn is weakened, and a test must notice.
  *
- * Each mutant has a child of its own: one that breaks the program may break it thoroughly. Most are killed
- * within few schedules, so all tests get a few first, and those that remain get the rest. */
+ * Each mutant has a child of its own: one that breaks the program may break it thoroughly. Most are
+ * killed within few schedules, so all tests get a few first, and those that remain get the rest. */
 #include <inttypes.h>
 #include <stdlib.h>
 

@@ -1,11 +1,11 @@
 /* Names for addresses of code, from the debug information of the program and what it is linked to.
  *
- * A call's own address is its return address less one: the next instruction may belong to another line,
- * or to another function. Where a compiler has inlined, one address stands in several functions: the
- * innermost comes first, then the lines of the calls that were inlined, outwards.
+ * A call's own address is its return address less one: the next instruction may belong to another
+ * line, or to another function. Where a compiler has inlined, one address stands in several
+ * functions: the innermost comes first, then the lines of the calls that were inlined, outwards.
  *
- * clang leaves out the table of which unit an address is in (.debug_aranges), so where libdw does not find
- * the unit we look through them all. */
+ * clang leaves out the table of which unit an address is in (.debug_aranges), so where libdw does
+ * not find the unit we look through them all. */
 #define _GNU_SOURCE
 #include <dwarf.h>
 #include <elfutils/libdw.h>
@@ -32,8 +32,8 @@ static char here[4096]; /* the working directory, with a slash */
 
 /* ---- Modules --------------------------------------------------------------------------------- */
 
-/* Debug information in files of its own is taken from this machine only: a report must not wait for a
- * server, which libdwfl asks where DEBUGINFOD_URLS is set. */
+/* Debug information in files of its own is taken from this machine only: a report must not wait for
+ * a server, which libdwfl asks where DEBUGINFOD_URLS is set. */
 static int find_debug_file(Dwfl_Module *module, void **user, const char *name, Dwarf_Addr base,
                            const char *file, const char *link, GElf_Word crc, char **found) {
     /* NOLINTNEXTLINE(concurrency-mt-unsafe): nobody changes it meanwhile */
@@ -75,8 +75,8 @@ static int find_owner(struct dl_phdr_info *object, size_t bytes, void *argument)
     return found;
 }
 
-/* libdwfl knows what of a module was mapped from its file. The zeros behind that are the module's too, so
- * the loader is asked whose an address is; its first address is in the file for sure. */
+/* libdwfl knows what of a module was mapped from its file. The zeros behind that are the module's
+ * too, so the loader is asked whose an address is; its first address is in the file for sure. */
 struct Dwfl_Module *ambit__module_of(uintptr_t address) {
     if (!session && !look_at_process()) return NULL;
     Dwfl_Module *module = dwfl_addrmodule(session, address);
@@ -92,8 +92,8 @@ struct Dwfl_Module *ambit__module_main(void) {
 }
 
 static Dwarf_Die *unit_of(Dwfl_Module *module, Dwarf_Addr address, Dwarf_Addr *bias) {
-    /* By the table of address ranges: gcc writes one and clang does not, and where code of both meets,
-     * the answer may be gcc's unit before the place. */
+    /* By the table of address ranges: gcc writes one and clang does not, and where code of both
+     * meets, the answer may be gcc's unit before the place. */
     Dwarf_Die *unit = dwfl_module_addrdie(module, address, bias);
     if (unit && dwarf_haspc(unit, address - *bias) > 0) return unit;
     unit = NULL;
@@ -185,8 +185,8 @@ static void take_line(Dwarf_Line *line, ambit__place *place) {
     (void)dwarf_linecol(line, &place->column);
 }
 
-/* clang says line 0 where it has merged what stood at several lines. Then the nearest line of the function is
- * told, for want of one the function's first. */
+/* clang says line 0 where it has merged what stood at several lines. Then the nearest line of the
+ * function is told, for want of one the function's first. */
 static void nearest_line(Dwarf_Die *unit, Dwarf_Addr address, Dwarf_Die *function,
                          ambit__place *place) {
     Dwarf_Lines *lines;
@@ -231,8 +231,8 @@ static unsigned walk_scopes(Dwarf_Die *unit, Dwarf_Addr address, Dwarf_Die *scop
 /* Fills in the functions, and the places after the first, which has its line already. */
 static unsigned walk(Dwarf_Die *unit, Dwarf_Addr address, ambit__place *places) {
     Dwarf_Die *inner = NULL, *scopes = NULL;
-    /* What this gives outwards of an inlined function is where it was written, not where it was called:
-     * only its first is of use, the second call tells the rest. */
+    /* What this gives outwards of an inlined function is where it was written, not where it was
+     * called: only its first is of use, the second call tells the rest. */
     if (dwarf_getscopes(unit, address, &inner) <= 0) return 0;
     int count = dwarf_getscopes_die(&inner[0], &scopes);
     unsigned found = count > 0 ? walk_scopes(unit, address, scopes, count, places) : 0;
@@ -299,7 +299,8 @@ const char *ambit__function_name(const void *address) {
     return name && GELF_ST_TYPE(symbol.st_info) == STT_FUNC ? name : NULL;
 }
 
-/* "push()+0x1f"; if that is not known either "program+0x1234", for who has the symbols elsewhere. */
+/* "push()+0x1f"; if that is not known either "program+0x1234", for who has the symbols
+ * elsewhere. */
 static char *without_line(const void *site, char *text, size_t bytes) {
     uintptr_t address = (uintptr_t)site - 1;
     Dwfl_Module *module = site ? ambit__module_of(address) : NULL;

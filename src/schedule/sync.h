@@ -1,13 +1,14 @@
 /* What the parts share that stand in for pthreads, semaphores and C11's threads.
  *
- * STATE of a mutex and the like is an ambit__object, found by its address; what the program's own pthread_mutex_t
- * holds is only read, once, for what its static initialiser or an initialisation before the schedule says.
- * Its memory is all the same accessed as far as races go: making and unmaking are plain writes to all of
- * it, every other call is an atomic read. So a lock in memory that was freed or never initialised is
- * found, and one that is destroyed beside a call that nothing orders.
+ * STATE of a mutex and the like is an ambit__object, found by its address; what the program's own
+ * pthread_mutex_t holds is only read, once, for what its static initialiser or an initialisation
+ * before the schedule says. Its memory is all the same accessed as far as races go: making and
+ * unmaking are plain writes to all of it, every other call is an atomic read. So a lock in memory
+ * that was freed or never initialised is found, and one that is destroyed beside a call that
+ * nothing orders.
  *
- * ORDER. A call is a step about one object, or several steps: what explores schedules may take it that
- * steps about different objects can change places. */
+ * ORDER. A call is a step about one object, or several steps: what explores schedules may take it
+ * that steps about different objects can change places. */
 #ifndef AMBIT_SCHEDULE_SYNC_H
 #define AMBIT_SCHEDULE_SYNC_H
 

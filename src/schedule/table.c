@@ -1,8 +1,8 @@
 /* The table of a schedule: its threads are columns, its steps are rows.
  *
- * Each row has one thread that does something, so its text may run on over the columns to its right; the
- * columns need to be only so far apart that the eye finds them. A thread that lives and does nothing shows
- * as a bar. Where the text says it was done stands at the right. */
+ * Each row has one thread that does something, so its text may run on over the columns to its
+ * right; the columns need to be only so far apart that the eye finds them. A thread that lives and
+ * does nothing shows as a bar. Where the text says it was done stands at the right. */
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -15,7 +15,8 @@
 #define APART_MOST 34 /* two threads' columns */
 #define PLAIN_SHOWN 3 /* accesses in a row by the same thread: the others are counted */
 #define JUMP_NS 1000  /* of the clock, less is from reading it */
-/* Of what runs for ever nobody reads all: a table of more than so many lines has its middle left out. */
+/* Of what runs for ever nobody reads all: a table of more than so many lines has its middle left
+ * out. */
 #define LINES_MOST 400
 #define LINES_FIRST 100
 #define LINES_LAST 200
@@ -28,7 +29,8 @@ struct layout {
     FILE *out;
 };
 
-/* ---- Lines ------------------------------------------------------------------------------------ */
+/* ---- Lines
+ *   ------------------------------------------------------------------------------------ */
 
 struct line {
     char text[WIDTH + 1];
@@ -57,7 +59,8 @@ static void clear(struct line *line, const struct layout *layout, size_t row, un
             line->text[column(layout, i)] = '|';
 }
 
-/* ---- Layout ----------------------------------------------------------------------------------- */
+/* ---- Layout
+ *   ----------------------------------------------------------------------------------- */
 
 /* Keeps the end, where the number of the line is. */
 static const char *place_of(const ambit__operation *row, char *text, size_t bytes) {
@@ -106,7 +109,8 @@ static void print_header(const struct layout *layout) {
     print(layout->out, &line);
 }
 
-/* ---- Rows ------------------------------------------------------------------------------------- */
+/* ---- Rows
+ *   ------------------------------------------------------------------------------------- */
 
 /* The letters of `text` that fit: up to a space, if there is one that leaves not too little. */
 static size_t fitting(const char *text, size_t room) {

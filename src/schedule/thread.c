@@ -26,9 +26,10 @@ static ambit__schedule_thread *use_again(unsigned place) {
     return &ambit__threads[place];
 }
 
-/* A place for a new thread of `parent`. One whose thread was joined is used again if the parent knows all
- * that thread did: then the same number may count on, and no clock confuses the two. Of a detached one
- * nobody may ever know; its place is used when there is no other, and a race with it may be missed. */
+/* A place for a new thread of `parent`. One whose thread was joined is used again if the parent
+ * knows all that thread did: then the same number may count on, and no clock confuses the two. Of a
+ * detached one nobody may ever know; its place is used when there is no other, and a race with it
+ * may be missed. */
 static ambit__schedule_thread *find_place(const ambit__schedule_thread *parent) {
     unsigned unknown = 0;
     for (unsigned i = 1; i < ambit__thread_count; i++) {

@@ -1,7 +1,8 @@
-/* Names for addresses of data: variables with their members, thread-locals, blocks of the heap, stacks.
+/* Names for addresses of data: variables with their members, thread-locals, blocks of the heap,
+ * stacks.
  *
- * The symbol table knows where a variable starts and ends, the debug information what is inside of it:
- * from its type we go down by the offset, member by member and element by element. */
+ * The symbol table knows where a variable starts and ends, the debug information what is inside of
+ * it: from its type we go down by the offset, member by member and element by element. */
 #define _GNU_SOURCE
 #include <dwarf.h>
 #include <elfutils/libdw.h>
@@ -26,7 +27,8 @@ typedef struct index {
 
 static index_of_module *indexes;
 
-/* ---- Which variable an address belongs to ----------------------------------------------------- */
+/* ---- Which variable an address belongs to
+ *   ----------------------------------------------------- */
 
 /* Where a variable is, if that is the same for the whole program. */
 static bool static_address(Dwarf_Die *die, Dwarf_Addr bias, uintptr_t *address) {
@@ -103,7 +105,8 @@ static bool variable_at(Dwfl_Module *module, uintptr_t address, Dwarf_Die *die) 
     return false;
 }
 
-/* ---- Down into a type ------------------------------------------------------------------------- */
+/* ---- Down into a type
+ *   ------------------------------------------------------------------------- */
 
 static bool type_of(Dwarf_Die *die, Dwarf_Die *type) {
     Dwarf_Attribute attribute;
@@ -186,10 +189,11 @@ static size_t descend(Dwarf_Die *start, size_t offset, size_t meant, char *text,
     return offset;
 }
 
-/* ---- Names ------------------------------------------------------------------------------------ */
+/* ---- Names
+ *   ------------------------------------------------------------------------------------ */
 
-/* Where something is that has no more than a name in the symbol table: the variable's own is better, as
- * compilers add to those of a function's statics. */
+/* Where something is that has no more than a name in the symbol table: the variable's own is
+ * better, as compilers add to those of a function's statics. */
 typedef struct inside {
     Dwfl_Module *module;
     uintptr_t start;
@@ -225,7 +229,8 @@ static bool name_static(uintptr_t address, size_t size, char *text, size_t bytes
     return true;
 }
 
-/* How large the executable's thread-local block is: the first object that is told of is the executable. */
+/* How large the executable's thread-local block is: the first object that is told of is the
+ * executable. */
 static int measure_block(struct dl_phdr_info *object, size_t bytes, void *block) {
     (void)bytes;
     for (size_t i = 0; i < object->dlpi_phnum; i++) {

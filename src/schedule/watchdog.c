@@ -1,8 +1,8 @@
-/* A schedule that takes no step any more: it waits in the kernel, where nobody controlled looks, or it runs
- * in a loop in which nothing is shared. Neither ends, so the program does, and says which.
+/* A schedule that takes no step any more: it waits in the kernel, where nobody controlled looks, or
+ * it runs in a loop in which nothing is shared. Neither ends, so the program does, and says which.
  *
- * The watchdog is a thread of the kernel's that looks on from outside: the one thing here that goes by real
- * time. It decides nothing within schedules. */
+ * The watchdog is a thread of the kernel's that looks on from outside: the one thing here that goes
+ * by real time. It decides nothing within schedules. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /* pthread's barriers and spin locks.
  *
- * ORDER. Each thread that leaves a barrier acquires what those released that came to it in the same round.
- * Spin locks are as mutexes. */
+ * ORDER. Each thread that leaves a barrier acquires what those released that came to it in the same
+ * round. Spin locks are as mutexes. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>

@@ -27,8 +27,8 @@ int __real_thrd_create(thrd_t *, thrd_start_t, void *);
 int __wrap_thrd_create(thrd_t *, thrd_start_t, void *);
 int __wrap_thrd_create(thrd_t *handle, thrd_start_t start, void *argument) {
     if (!ambit__self) return __real_thrd_create(handle, start, argument);
-    /* It returns an int in the register where a pointer would be: join looks at no more than that. The
-     * C library does the same. */
+    /* It returns an int in the register where a pointer would be: join looks at no more than that.
+     * The C library does the same. */
     void *(*as_pthread)(void *) = (void *(*)(void *))(void (*)(void))start;
     return status_of(
         ambit__thread_make(handle, false, as_pthread, argument, AMBIT__CALL("thrd_create")));

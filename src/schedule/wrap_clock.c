@@ -1,11 +1,11 @@
 /* The clocks of a schedule: one virtual time, which all of them show.
  *
- * The coarse ones show it as the kernel's do, as it was at the last tick: a program that compares a fine
- * time with a coarse one must live with that. Time moves when somebody reads it, and jumps to the next
- * deadline when all wait. What the processor says of itself (rdtsc) cannot be caught.
+ * The coarse ones show it as the kernel's do, as it was at the last tick: a program that compares a
+ * fine time with a coarse one must live with that. Time moves when somebody reads it, and jumps to
+ * the next deadline when all wait. What the processor says of itself (rdtsc) cannot be caught.
  *
- * The vDSO's functions, which a program may look up to spare itself the C library, are ours too: the
- * look-up is caught, whenever it is made. */
+ * The vDSO's functions, which a program may look up to spare itself the C library, are ours too:
+ * the look-up is caught, whenever it is made. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>

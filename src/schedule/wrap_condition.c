@@ -1,10 +1,11 @@
 /* Conditions: pthread_cond_*.
  *
- * WAITING is four steps: enter the queue, unlock the mutex, sleep, lock it again. POSIX wants the first
- * two to be one. That the thread is in the queue a little earlier cannot be told from a signal that came
- * right after both; two steps are better since each is about one object.
+ * WAITING is four steps: enter the queue, unlock the mutex, sleep, lock it again. POSIX wants the
+ * first two to be one. That the thread is in the queue a little earlier cannot be told from a
+ * signal that came right after both; two steps are better since each is about one object.
  *
- * A signal wakes any one of the queue, and none if it is empty: lost. Sleepers may wake for nothing.
+ * A signal wakes any one of the queue, and none if it is empty: lost. Sleepers may wake for
+ * nothing.
  *
  * ORDER. A signal orders nothing: the mutex does. */
 #define _GNU_SOURCE

@@ -1,7 +1,7 @@
 /* Descriptors: read, write and their like. See descriptor.c for what is known of them.
  *
- * A call that would wait for the world outside fails the schedule, by name: nobody in it could end that.
- * One that does not wait goes through. */
+ * A call that would wait for the world outside fails the schedule, by name: nobody in it could end
+ * that. One that does not wait goes through. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

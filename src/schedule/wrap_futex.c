@@ -1,12 +1,12 @@
 /* syscall(2): what a program asks of the kernel without the C library.
  *
- * FUTEX. The kernel takes a lock for the word's bucket, and so is a full barrier both where it compares
- * and where it wakes; the model says no more than that. It compares what stands last in modification
- * order, whatever the thread itself would read. Who is woken learns nothing by it: it must read the word
- * again, and with an order that acquires.
+ * FUTEX. The kernel takes a lock for the word's bucket, and so is a full barrier both where it
+ * compares and where it wakes; the model says no more than that. It compares what stands last in
+ * modification order, whatever the thread itself would read. Who is woken learns nothing by it: it
+ * must read the word again, and with an order that acquires.
  *
- * A private and a shared futex on one word are two queues, as in the kernel: who waits in one is not woken
- * by the other. */
+ * A private and a shared futex on one word are two queues, as in the kernel: who waits in one is
+ * not woken by the other. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -87,7 +87,8 @@ static bool futex_deadline(const futex_call *call, const struct timespec *timeou
     int64_t ns;
     ambit__will_read(timeout, sizeof *timeout, call->site);
     if (!ambit__time_ns(timeout, &ns)) return false;
-    /* WAIT is told how long, WAIT_BITSET until when; there is one time, so the clock is all the same. */
+    /* WAIT is told how long, WAIT_BITSET until when; there is one time, so the clock is all the
+     * same. */
     *deadline = call->command == FUTEX_WAIT ? ambit__time_after(ns) : ns;
     return true;
 }
@@ -174,7 +175,7 @@ static long futex_requeue(const futex_call *call, uint32_t most, uint32_t *other
     if ((int32_t)call->value < 0 || (int32_t)most < 0) return refused(EINVAL);
     step_wake(call, NULL, expected ? "futex compare and requeue" : "futex requeue");
     if (expected) {
-        uint64_t newest = ambit__history_newest(call->word, sizeof(uint32_t), call->site);
+        uint64_t newest = (uint64_t)ambit__history_newest(call->word, sizeof(uint32_t), call->site);
         if (newest != *expected) return refused(EAGAIN);
     }
     waiter *found[AMBIT__THREADS];
@@ -265,7 +266,8 @@ static long membarrier(int command, unsigned flags, const void *site) {
 
 /* ---- The door -------------------------------------------------------------------------------- */
 
-/* Those that answer at once, the same in each schedule, and touch nothing that schedules control. */
+/* Those that answer at once, the same in each schedule, and touch nothing that schedules
+ * control. */
 static bool is_harmless(long number) {
     static const long harmless[] = {SYS_getpid,       SYS_getppid,
                                     SYS_getuid,       SYS_geteuid,
@@ -339,14 +341,15 @@ static long in_schedule(long number, const long argument[ARGUMENTS], const void 
     if (call_by_function(number, argument, site, &answer)) return answer;
     if (!is_harmless(number))
         ambit__fail(AMBIT_SCHEDULE_UNSUPPORTED, site, NULL,
-                    "syscall(): system call number %ld is not controlled; use the C library's "
-                    "function if there is one",
-                    number);
+                    "syscall(): %s, number %ld of the kernel, is not controlled; use the C "
+                    "library's function if there is one",
+                    ambit__system_call_name(number), number);
     return __real_syscall(number, argument[0], argument[1], argument[2], argument[3], argument[4],
                           argument[5]);
 }
 
-/* Takes as many arguments as any call has: those that were not passed are noise, and are not used. */
+/* Takes as many arguments as any call has: those that were not passed are noise, and are not
+ * used. */
 long __wrap_syscall(long number, ...) {
     long argument[ARGUMENTS];
     va_list list;

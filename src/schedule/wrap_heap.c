@@ -1,10 +1,10 @@
 /* malloc() and its family, as the program calls them.
  *
- * In a schedule they take from the arena. A pointer that is not of the arena is from before: the C library's,
- * or from a call of the library that allocates by itself (getline(), fopen()). Its block is taken as freed,
- * and is not, since the schedule's end puts everything back; what the library allocated within the schedule
- * is lost by this, a few bytes each time. Outside of schedules all is as ever, and a pointer of the arena is
- * one that `before` has left.
+ * In a schedule they take from the arena. A pointer that is not of the arena is from before: the C
+ * library's, or from a call of the library that allocates by itself (getline(), fopen()). Its block
+ * is taken as freed, and is not, since the schedule's end puts everything back; what the library
+ * allocated within the schedule is lost by this, a few bytes each time. Outside of schedules all is
+ * as ever, and a pointer of the arena is one that `before` has left.
  *
  * None of these is a step: what they race with is known from clocks, whatever the order. */
 #define _GNU_SOURCE

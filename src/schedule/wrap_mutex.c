@@ -1,9 +1,11 @@
-/* Mutexes: normal, recursive, error-checking, robust. Adaptive ones are normal; priorities do not count.
+/* Mutexes: normal, recursive, error-checking, robust. Adaptive ones are normal; priorities do not
+ * count.
  *
  * A normal mutex that its owner locks again waits for ever, and so is a dead lock. What POSIX calls
  * undefined fails the schedule; what it gives an error for returns that error.
  *
- * ORDER. A lock acquires what all unlocks before it have released. A trylock that fails orders nothing. */
+ * ORDER. A lock acquires what all unlocks before it have released. A trylock that fails orders
+ * nothing. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
@@ -24,7 +26,8 @@ enum {
 /* Of the C library's mutexes: bits of __kind. */
 enum { REAL_KIND = 3, REAL_ROBUST = 16, REAL_PROTECTED = 64, REAL_ALL = 0x3f3 };
 
-/* A mutex that this schedule has not made: what a static initialiser, or a call before it, has left. */
+/* A mutex that this schedule has not made: what a static initialiser, or a call before it, has
+ * left. */
 static void adopt(ambit__object *object, ambit__call call) {
     const pthread_mutex_t *mutex = object->address;
     int kind = mutex->__data.__kind;
@@ -152,7 +155,8 @@ int ambit__mutex_trylock(const void *mutex, ambit__call call) {
     ambit__sync_still(object, &mutex_class, call);
     if (is_free(object)) return finish(operation, take(object, call));
     if (again) return finish(operation, take_again(object));
-    /* A loop of these waits for whoever has it; when another has taken it since, it has seen news. */
+    /* A loop of these waits for whoever has it; when another has taken it since, it has seen
+     * news. */
     ambit__spin_reads((uint64_t)ambit__ordinal(mutex) << 32 | (uint32_t)object->state[TURNS]);
     return finish(operation, EBUSY);
 }

@@ -1,8 +1,9 @@
 /* pthread_once() and keys.
  *
- * KEYS. A schedule's keys have numbers from FIRST_KEY on, which the C library does not come to. A key that
- * was made before the schedule, by a constructor say, has no value yet in any thread of it; its destructor is
- * known if the call that made it went through here, not if a shared library made it for itself.
+ * KEYS. A schedule's keys have numbers from FIRST_KEY on, which the C library does not come to. A
+ * key that was made before the schedule, by a constructor say, has no value yet in any thread of
+ * it; its destructor is known if the call that made it went through here, not if a shared library
+ * made it for itself.
  *
  * ORDER. Who finds a once done acquires what its function has done. Keys order nothing. */
 #define _GNU_SOURCE
@@ -87,8 +88,8 @@ typedef void destructor_fn(void *);
 /* Of those made outside of schedules, by number. */
 static destructor_fn *real_destructors[REAL_KEYS];
 
-/* A place of ambit__schedule_thread.keys. Its object is `made` while the key is there, `count` is its
- * number, `site` where it was made or unmade. */
+/* A place of ambit__schedule_thread.keys. Its object is `made` while the key is there, `count` is
+ * its number, `site` where it was made or unmade. */
 enum { DESTRUCTOR = 0 }; /* of `state` */
 /* The last object is about all places: sets of them. */
 enum { USED = 0, REAL = 1 }; /* of its `state` */
@@ -113,7 +114,8 @@ static void occupy(unsigned place, unsigned key, destructor_fn *destructor, cons
     for (unsigned i = 0; i < AMBIT__THREADS; i++) ambit__threads[i].keys[place] = NULL;
 }
 
-/* One that was never used, so that who still uses an old key is found; else one whose key is gone. */
+/* One that was never used, so that who still uses an old key is found; else one whose key is
+ * gone. */
 static unsigned free_place(void) {
     for (unsigned i = 0; i < AMBIT__KEYS; i++)
         if (!is_in(USED, i)) return i;

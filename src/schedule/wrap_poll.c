@@ -1,5 +1,5 @@
-/* Waiting for one of several descriptors, and timers that are descriptors. What was there is not ordered with
- * what comes after, until it is read. */
+/* Waiting for one of several descriptors, and timers that are descriptors. What is found to be there is ordered with
+ * what comes after, as if it had been read: the kernel cannot tell of it otherwise. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
@@ -65,6 +65,11 @@ static void wait_for(waiting *of, const void *address) {
     ambit__found_nothing(!is_there(of));
 }
 
+/* A descriptor that was said to be readable, or at its end: whoever wrote, or closed it, did so before. */
+static void learn_from(int descriptor) {
+    ambit__channel_acquire(ambit__descriptor_at(descriptor)->in);
+}
+
 /* ---- poll ------------------------------------------------------------------------------------ */
 
 typedef struct polled {
@@ -93,7 +98,10 @@ static int poll_at(struct pollfd *asked, nfds_t count, int64_t deadline_ns, cons
     for (nfds_t i = 0; i < count; i++)
         if (ambit__descriptor_at(asked[i].fd)->kind != AMBIT__OUTSIDE) wait.inside = true;
     wait_for(&wait, count ? ambit__descriptor_at(asked[0].fd) : NULL);
-    return poll(asked, count, 0);
+    int there = poll(asked, count, 0);
+    for (nfds_t i = 0; i < count; i++)
+        if (asked[i].revents & (POLLIN | POLLHUP)) learn_from(asked[i].fd);
+    return there;
 }
 
 static int64_t after_milliseconds(int timeout) {
@@ -177,7 +185,10 @@ static int select_at(selected *of, int64_t deadline_ns, const char *name, const 
         if (!first) first = ambit__descriptor_at(i);
     }
     wait_for(&wait, first);
-    return ask_select_into(of, of->sets);
+    int there = ask_select_into(of, of->sets);
+    for (int i = 0; there > 0 && of->sets[0] && i < of->end && i < FD_SETSIZE; i++)
+        if (FD_ISSET(i, of->sets[0])) learn_from(i);
+    return there;
 }
 
 int __wrap_select(int end, fd_set *in, fd_set *out, fd_set *except, struct timeval *timeout);
@@ -203,6 +214,33 @@ int __wrap_pselect(int end, fd_set *in, fd_set *out, fd_set *except, const struc
 }
 
 /* ---- epoll ----------------------------------------------------------------------------------- */
+
+/* Which descriptors an epoll was given: what it tells of them is the program's own data. */
+#define WATCHES 64
+static struct watch {
+    int epoll, descriptor;
+    uint32_t schedule; /* 0: that of `before`, for all that come */
+} watches[WATCHES];
+
+static void watch(int epoll, int descriptor) {
+    for (unsigned i = 0; i < WATCHES; i++) {
+        struct watch *at = &watches[i];
+        bool taken = at->epoll && (!at->schedule || at->schedule == ambit__schedule_number);
+        if (taken && (at->epoll != epoll || at->descriptor != descriptor)) continue;
+        *at = (struct watch){epoll, descriptor, ambit__keeping ? 0 : ambit__schedule_number};
+        return;
+    }
+}
+
+static void learn_from_watched(int epoll) {
+    for (unsigned i = 0; i < WATCHES; i++) {
+        const struct watch *at = &watches[i];
+        if (at->epoll != epoll || (at->schedule && at->schedule != ambit__schedule_number))
+            continue;
+        struct pollfd asked = {.fd = at->descriptor, .events = POLLIN};
+        if (poll(&asked, 1, 0) > 0 && !(asked.revents & POLLNVAL)) learn_from(at->descriptor);
+    }
+}
 
 static int epoll_made(int descriptor) {
     if (descriptor >= 0) ambit__descriptor_made(descriptor, AMBIT__EPOLL, 0, 0);
@@ -230,6 +268,7 @@ int __wrap_epoll_ctl(int epoll, int command, int descriptor, struct epoll_event 
                                   .deadline_ns = AMBIT__FOREVER};
     ambit__step(&operation);
     (void)ambit__descriptor_at(descriptor); /* an eventfd is adopted now */
+    if (command != EPOLL_CTL_DEL) watch(epoll, descriptor);
     return epoll_ctl(epoll, command, descriptor, event);
 }
 
@@ -250,6 +289,7 @@ static int epoll_wait_at(int epoll, struct epoll_event *events, int most, int64_
     for (;;) {
         wait_for(&wait, ambit__descriptor_at(epoll));
         int there = epoll_wait(epoll, events, most, 0);
+        if (there > 0) learn_from_watched(epoll);
         /* What was there may be gone when the kernel looks closely. */
         if (there != 0 || ambit__now() >= deadline_ns) return there;
     }

@@ -1,5 +1,6 @@
-/* Where threads run and with what right to do so: no difference to what a schedule shows, but for the
- * processor's number, which programs use to spread what they write: it may be another at each call. */
+/* Where threads run and with what right to do so: no difference to what a schedule shows, but for
+ * the processor's number, which programs use to spread what they write: it may be another at each
+ * call. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>

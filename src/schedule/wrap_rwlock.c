@@ -1,8 +1,8 @@
 /* Read-write locks. As in the GNU C library readers come first, unless the lock was made with
  * PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP: then a reader waits while a writer does.
  *
- * ORDER. Who locks, for reading or writing, acquires what writers have released; who locks for writing
- * also what readers have. Readers learn nothing of one another. */
+ * ORDER. Who locks, for reading or writing, acquires what writers have released; who locks for
+ * writing also what readers have. Readers learn nothing of one another. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>

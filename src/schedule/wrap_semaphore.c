@@ -1,7 +1,7 @@
 /* Semaphores without a name.
  *
- * ORDER. Who takes from a semaphore acquires what all posts before it have released, as each of them is
- * a read-modify-write of one counter. */
+ * ORDER. Who takes from a semaphore acquires what all posts before it have released, as each of
+ * them is a read-modify-write of one counter. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <limits.h>

@@ -1,9 +1,9 @@
-/* Sleeping and giving way. A sleep takes no time: it is a step that may be taken from its deadline on, or
- * a little before (`early_ns`), and orders nothing.
+/* Sleeping and giving way. A sleep takes no time: it is a step that may be taken from its deadline
+ * on, or a little before (`early_ns`), and orders nothing.
  *
- * A loop that sleeps until another thread has done something looks at the same things again and again;
- * a sleep counts as such a look, so that the loop is seen to spin and does not use up the schedule's steps
- * while those it waits for could run. */
+ * A loop that sleeps until another thread has done something looks at the same things again and
+ * again; a sleep counts as such a look, so that the loop is seen to spin and does not use up the
+ * schedule's steps while those it waits for could run. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <sched.h>
@@ -103,7 +103,7 @@ int __wrap_thrd_sleep(const struct timespec *length, struct timespec *left) {
 void ambit__yield_at(const char *name, const void *site) {
     ambit__operation yield = {
         .kind = AMBIT__OP_YIELD, .name = name, .site = site, .deadline_ns = AMBIT__FOREVER};
-    ambit__spin();
+    ambit__loops();
     ambit__step(&yield);
 }
 

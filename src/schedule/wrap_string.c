@@ -1,15 +1,15 @@
 /* Memory and strings: what the C library reads and writes for the program.
  *
- * The compiler's calls do not reach into the C library, and compilers make memcpy() and memset() of plain
- * code; so these say themselves what they touch, before they do. A string's end is looked for first, without
- * being told, since how much is touched depends on it.
+ * The compiler's calls do not reach into the C library, and compilers make memcpy() and memset() of
+ * plain code; so these say themselves what they touch, before they do. A string's end is looked for
+ * first, without being told, since how much is touched depends on it.
  *
- * These stand in the place of the runtime's own calls as well, where they would check, and write down, the
- * runtime's memory in the middle of a check; and most of those calls stand in no source, since compilers
- * make them of assignments of structs and of loops. No flag could tell them apart cheaply. So the
- * library's objects are changed when it is built: what refers to memcpy there refers to __real_memcpy
- * afterwards, which the linker makes the real one (cmake/schedule_seal.cmake). For this file that makes no
- * difference. */
+ * These stand in the place of the runtime's own calls as well, where they would check, and write
+ * down, the runtime's memory in the middle of a check; and most of those calls stand in no source,
+ * since compilers make them of assignments of structs and of loops. No flag could tell them apart
+ * cheaply. So the library's objects are changed when it is built: what refers to memcpy there
+ * refers to __real_memcpy afterwards, which the linker makes the real one
+ * (cmake/schedule_seal.cmake). For this file that makes no difference. */
 #define _GNU_SOURCE
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,8 +1,9 @@
 /* Threads: pthread_create() and what is done to threads by their handle.
  *
- * A handle is a number that no other thread of the schedule has had: one that is used after its thread
- * was joined is found. What only a real thread has (a stack's size, a processor, a priority, signals) is
- * accepted where it makes no difference to the program, and said not to be known where it would. */
+ * A handle is a number that no other thread of the schedule has had: one that is used after its
+ * thread was joined is found. What only a real thread has (a stack's size, a processor, a priority,
+ * signals) is accepted where it makes no difference to the program, and said not to be known where
+ * it would. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
@@ -48,7 +49,8 @@ int ambit__thread_make(unsigned long *handle, bool detached, void *(*start)(void
     return 0;
 }
 
-/* Whether the thread is joining this one, or one that is, and so on: then all of them wait for ever. */
+/* Whether the thread is joining this one, or one that is, and so on: then all of them wait for
+ * ever. */
 static const ambit__operation *joins_this(const ambit__schedule_thread *thread) {
     for (unsigned i = 0; i < AMBIT__THREADS && thread->state == AMBIT__THREAD_LIVE; i++) {
         const ambit__operation *next = thread->next;

@@ -1,5 +1,5 @@
-/* What a thread has besides its function: a name, a mask of signals, what is to be cleaned up, a number and
- * a processor. All of it ends with its schedule. */
+/* What a thread has besides its function: a name, a mask of signals, what is to be cleaned up, a
+ * number and a processor. All of it ends with its schedule. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
@@ -89,7 +89,8 @@ int __wrap_pthread_getname_np(pthread_t handle, char *name, size_t bytes) {
 
 /* ---- Signals and cancellation ---------------------------------------------------------------- */
 
-/* All threads are one of the kernel's, so its mask must not change: each has one that is only told. */
+/* All threads are one of the kernel's, so its mask must not change: each has one that is only
+ * told. */
 int __real_pthread_sigmask(int, const sigset_t *, sigset_t *);
 int __wrap_pthread_sigmask(int, const sigset_t *, sigset_t *);
 int __wrap_pthread_sigmask(int how, const sigset_t *set, sigset_t *old) {
@@ -170,8 +171,8 @@ int __wrap_pthread_setcanceltype(int type, int *old) {
 
 /* ---- Ending, and what is cleaned up then ----------------------------------------------------- */
 
-/* In C without exceptions pthread_cleanup_push() is a setjmp(); its place is registered, jumped to at the
- * end, and runs the function, which then asks for the next. */
+/* In C without exceptions pthread_cleanup_push() is a setjmp(); its place is registered, jumped to
+ * at the end, and runs the function, which then asks for the next. */
 void __real_siglongjmp(void *buffer, int value) __attribute__((noreturn, weak));
 
 __attribute__((noreturn)) static void clean_up(void) {

@@ -1,8 +1,9 @@
 /* What a schedule cannot contain is told by name, and a program that ends in the middle of one is a
  * finding: abort(), a failed assertion, exit(), a crash.
  *
- * Calls that would wait for the world outside wait for ever in here, since all threads are one to the
- * kernel; and a copy of the process, or a jump out of frames, would take the runtime with it. */
+ * Calls that would wait for the world outside wait for ever in here, since all threads are one to
+ * the kernel; and a copy of the process, or a jump out of frames, would take the runtime with
+ * it. */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <stdarg.h>
@@ -22,8 +23,8 @@ static void refuse(const char *name, const char *advice, const void *site) {
 
 /* ---- Refused whatever their arguments -------------------------------------------------------- */
 
-/* All arguments of these are integers or pointers, at most six of them: those travel in registers, and are
- * handed on as they came, whatever their number. Weak: an older C library lacks some. */
+/* All arguments of these are integers or pointers, at most six of them: those travel in registers,
+ * and are handed on as they came, whatever their number. Weak: an older C library lacks some. */
 #define REFUSED(name, advice)                                                                      \
     __attribute__((weak)) long __real_##name(long, long, long, long, long, long);                  \
     long __wrap_##name(long a, long b, long c, long d, long e, long f);                            \
@@ -90,8 +91,8 @@ REFUSED(tee, NO_PIPE_END)
 REFUSED(vmsplice, NO_PIPE_END)
 REFUSED(dlclose, "what it unloads is not put back for the next schedule")
 
-/* Two that cannot be handed on like that: vfork()'s child would return from our frame, so it is a fork(),
- * which it may be; and clone() has a seventh argument. */
+/* Two that cannot be handed on like that: vfork()'s child would return from our frame, so it is a
+ * fork(), which it may be; and clone() has a seventh argument. */
 pid_t __real_vfork(void);
 pid_t __wrap_vfork(void);
 pid_t __wrap_vfork(void) {

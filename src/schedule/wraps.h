@@ -8,8 +8,8 @@
 
 #include "schedule/inside.h"
 
-/* What the C library or the kernel reads and writes for the program, which no compiler tells of. Before it
- * is written, so that it can be put back. */
+/* What the C library or the kernel reads and writes for the program, which no compiler tells of.
+ * Before it is written, so that it can be put back. */
 static inline void ambit__will_write(const void *memory, size_t bytes, const void *site) {
     if (memory && bytes) ambit__shadow_access((uintptr_t)memory, bytes, true, false, site);
 }

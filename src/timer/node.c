@@ -16,8 +16,7 @@ static ambit_disarm take_locked(ambit__wheel *wheel, ambit__timer_node *node, bo
     uint32_t state = ambit__load_relaxed(&node->state);
     if (ambit__likely(state == AMBIT__TIMER_ARMED)) {
         ambit__wheel_remove(wheel, node);
-        node->generation++;
-        ambit__store_relaxed(&node->state, AMBIT__TIMER_IDLE);
+        ambit__timer_node_rests(node);
         return AMBIT_DISARMED;
     }
     if (state == AMBIT__TIMER_IDLE) return AMBIT_FIRED;

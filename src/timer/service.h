@@ -107,8 +107,7 @@ static inline ambit_disarm ambit__timer_disarm(ambit__timer_node *node, bool any
                  (any || node->generation == generation);
     if (ambit__likely(taken)) {
         ambit__wheel_remove(wheel, node);
-        node->generation++;
-        ambit__store_relaxed(&node->state, AMBIT__TIMER_IDLE);
+        ambit__timer_node_rests(node);
     }
     ambit__bias_unlock_owner(&wheel->lock);
     return ambit__likely(taken) ? AMBIT_DISARMED : ambit__timer_take(node, any, generation);

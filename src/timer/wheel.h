@@ -38,6 +38,14 @@ static inline ambit__timer_node *ambit__timer_node_of(ambit__timer_link *link) {
 
 enum { AMBIT__TIMER_IDLE, AMBIT__TIMER_ARMED, AMBIT__TIMER_FIRING, AMBIT__TIMER_AWAITED };
 
+/* Under the lock of its wheel: a node that was armed is not any more. Release pairs with the
+ * acquires in ambit__timer_disarm() and ambit__timer_take(): who finds it idle comes after all
+ * that it has been, also if it asks for one that has fired before this one was armed. */
+static inline void ambit__timer_node_rests(ambit__timer_node *node) {
+    node->generation++;
+    ambit__store_release(&node->state, AMBIT__TIMER_IDLE);
+}
+
 /* Arms an idle node; its memory must stay until disarmed or fired. AMBIT_OK, AMBIT_EMEMORY,
  * AMBIT_ETHREAD: the node is idle then. */
 ambit_status ambit__timer_node_arm(ambit__timer_node *node, int64_t deadline_ns,

@@ -6,7 +6,8 @@
 #include "census/verdict.h"
 #include "ctxs.h"
 
-AMBIT_SCHEDULE_COVERS("ctx/close.c")
+AMBIT_SCHEDULE_COVERS("ctx/close.c:mark_closed ctx/close.c:leave ctx/close.c:leave_origin "
+                      "ctx/close.c:ambit_ctx_close_at")
 
 AMBIT_KEY(number_key, int);
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -47,6 +48,8 @@ CALL(tee, (int)tee(0, 1, 1, 0))
 CALL(vmsplice, (int)vmsplice(0, NULL, 0, 0))
 CALL(epoll_pwait2, epoll_pwait2(0, NULL, 0, NULL, NULL))
 CALL(aio_suspend, aio_suspend(NULL, 0, NULL))
+CALL(syscall, (int)syscall(SYS_getrandom, letters, 1, 0))
+CALL(syscall_unknown, (int)syscall(100000))
 CALL(recvfrom, (int)recvfrom(outside[0], letters, 1, 0, NULL, NULL))
 CALL(recvmmsg, recvmmsg(outside[0], NULL, 1, 0, NULL))
 CALL(fread, (int)fread(letters, 1, 1, stream))
@@ -93,6 +96,10 @@ static void calls_name_themselves(void **state) {
         {call_sigqueue, AMBIT_SCHEDULE_UNSUPPORTED, "sigqueue() of SIGTERM is not controlled"},
         {call_raise_abort, AMBIT_SCHEDULE_ASSERTION, "raise(SIGABRT) was called"},
         {call_raise_crash, AMBIT_SCHEDULE_ASSERTION, "raise(SIGSEGV) was called"},
+        {call_syscall, AMBIT_SCHEDULE_UNSUPPORTED,
+         "syscall(): getrandom, number 318 of the kernel, is not"},
+        {call_syscall_unknown, AMBIT_SCHEDULE_UNSUPPORTED,
+         "syscall(): without a name here, number 100000 of"},
         REFUSED(splice),
         REFUSED(tee),
         REFUSED(vmsplice),

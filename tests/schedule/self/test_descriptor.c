@@ -72,28 +72,56 @@ static void what_follows_a_write_is_not_ordered(void **state) {
     expect_failure(writes_event_too_early, AMBIT_SCHEDULE_RACE, "race");
 }
 
-/* Being told that something is there is not yet having read it. */
+/* Who is told that something is there knows what its writer did before, read or not. */
 static void poll_event(void *argument) {
     (void)argument;
     struct pollfd asked = {.fd = event, .events = POLLIN};
     ambit_schedule_assert(poll(&asked, 1, -1) == 1 && asked.revents == POLLIN);
-    if (argument) {
-        eventfd_t count;
-        ambit_schedule_assert(eventfd_read(event, &count) == 0 && count == 1);
-    }
     ambit_schedule_assert(plain == 1);
 }
-static void polls_event(void *argument) {
-    event = eventfd(0, EFD_CLOEXEC);
-    ambit_schedule_thread one = ambit_schedule_spawn(poll_event, argument);
-    ambit_schedule_thread two = ambit_schedule_spawn(write_event, NULL);
-    ambit_schedule_join(one);
-    ambit_schedule_join(two);
+static void select_event(void *argument) {
+    (void)argument;
+    fd_set asked;
+    FD_ZERO(&asked);
+    FD_SET(event, &asked);
+    ambit_schedule_assert(select(event + 1, &asked, NULL, NULL, NULL) == 1);
+    ambit_schedule_assert(FD_ISSET(event, &asked) && plain == 1);
 }
-static void poll_waits_and_orders_nothing(void **state) {
+static void epoll_event(void *argument) {
+    (void)argument;
+    struct epoll_event asked = {.events = EPOLLIN};
+    int epoll = epoll_create1(EPOLL_CLOEXEC);
+    ambit_schedule_assert(epoll_ctl(epoll, EPOLL_CTL_ADD, event, &asked) == 0);
+    ambit_schedule_assert(epoll_wait(epoll, &asked, 1, -1) == 1);
+    ambit_schedule_assert(plain == 1);
+    ambit_schedule_assert(close(epoll) == 0);
+}
+/* It is not there yet, or it is: nothing is known if it was not. */
+static void poll_in_vain(void *argument) {
+    (void)argument;
+    struct pollfd asked = {.fd = event, .events = POLLIN};
+    (void)poll(&asked, 1, 0);
+    ambit_schedule_assert(plain <= 1);
+}
+static ambit_schedule_fn *asks, *writes;
+static void asks_for_event(void *argument) {
+    (void)argument;
+    event = eventfd(0, EFD_CLOEXEC);
+    run_two(asks, writes);
+}
+static void who_asks_learns_of_the_writer(void **state) {
     (void)state;
-    expect_clean_with(polls_event, (ambit_schedule_options){.argument = &event});
-    expect_failure(polls_event, AMBIT_SCHEDULE_RACE, "race");
+    static ambit_schedule_fn *const all[] = {poll_event, select_event, epoll_event};
+    for (unsigned i = 0; i < sizeof all / sizeof *all; i++) {
+        asks = all[i];
+        writes = write_event;
+        expect_clean_with(asks_for_event, (ambit_schedule_options){.schedules = 2000});
+        writes = write_event_first;
+        expect_failure(asks_for_event, AMBIT_SCHEDULE_RACE, "race");
+    }
+    asks = poll_in_vain;
+    writes = write_event;
+    expect_failure(asks_for_event, AMBIT_SCHEDULE_RACE, "race");
 }
 
 static void nobody_writes(void *argument) {
@@ -403,7 +431,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(read_waits_for_write_and_is_ordered),
         cmocka_unit_test(what_follows_a_write_is_not_ordered),
-        cmocka_unit_test(poll_waits_and_orders_nothing),
+        cmocka_unit_test(who_asks_learns_of_the_writer),
         cmocka_unit_test(read_that_nobody_ends_is_a_lost_wakeup),
         cmocka_unit_test(counts_are_the_kernels),
         cmocka_unit_test(loops_of_reads_let_the_writer_on),

@@ -1,4 +1,5 @@
-/* For tests of the scheduler's memory, alone: threads that are only clocks, and failures that come back. */
+/* For tests of the scheduler's memory, alone: threads that are only clocks, and failures that come
+ * back. */
 #ifndef TESTS_SCHEDULE_UNIT_MEMORY_H
 #define TESTS_SCHEDULE_UNIT_MEMORY_H
 
@@ -14,8 +15,8 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-/* The sources under test are included, with all that they see of the runtime under other names: the library
- * is linked too, and has its own. */
+/* The sources under test are included, with all that they see of the runtime under other names: the
+ * library is linked too, and has its own. */
 #define ambit__arena_allocate memory_arena_allocate
 #define ambit__arena_block memory_arena_block
 #define ambit__arena_bytes memory_arena_bytes
@@ -45,17 +46,36 @@
 #define ambit__reserve memory_reserve
 #define ambit__schedule_number memory_schedule_number
 #define ambit__self memory_self
+#define ambit__shadow memory_shadow
 #define ambit__shadow_access memory_shadow_access
+#define ambit__shadow_alike memory_shadow_alike
 #define ambit__shadow_allocated memory_shadow_allocated
 #define ambit__shadow_at memory_shadow_at
+#define ambit__shadow_begin memory_shadow_begin
+#define ambit__shadow_chunks memory_shadow_chunks
+#define ambit__shadow_clear memory_shadow_clear
 #define ambit__shadow_copy memory_shadow_copy
+#define ambit__shadow_each memory_shadow_each
+#define ambit__shadow_each_known memory_shadow_each_known
 #define ambit__shadow_each_root memory_shadow_each_root
 #define ambit__shadow_evictions memory_shadow_evictions
+#define ambit__shadow_find memory_shadow_find
+#define ambit__shadow_forget memory_shadow_forget
 #define ambit__shadow_freed memory_shadow_freed
+#define ambit__shadow_get memory_shadow_get
+#define ambit__shadow_has_cells memory_shadow_has_cells
 #define ambit__shadow_keep memory_shadow_keep
 #define ambit__shadow_last_write memory_shadow_last_write
+#define ambit__shadow_make memory_shadow_make
+#define ambit__shadow_none_gone memory_shadow_none_gone
+#define ambit__shadow_page memory_shadow_page
+#define ambit__shadow_page_at memory_shadow_page_at
+#define ambit__shadow_page_make memory_shadow_page_make
+#define ambit__shadow_renew memory_shadow_renew
 #define ambit__shadow_reset memory_shadow_reset
+#define ambit__shadow_run_end memory_shadow_run_end
 #define ambit__shadow_save memory_shadow_save
+#define ambit__shadow_shared memory_shadow_shared
 #define ambit__shadow_unchecked memory_shadow_unchecked
 #define ambit__shadow_undo memory_shadow_undo
 #define ambit__shadow_was_freed memory_shadow_was_freed
@@ -69,6 +89,14 @@
 #include "schedule/bad_access.c"
 
 #include "schedule/shadow.c"
+
+#include "schedule/shadow_begin.c"
+
+#include "schedule/shadow_range.c"
+
+#include "schedule/shadow_table.c"
+
+#include "schedule/shadow_undo.c"
 
 #include "schedule/arena.c"
 

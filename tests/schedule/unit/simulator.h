@@ -1,9 +1,9 @@
-/* Small programs of threads on variables, played by a strategy in the way of step.c, without the runtime:
- * what all their schedules lead to can be counted by hand or by brute force.
+/* Small programs of threads on variables, played by a strategy in the way of step.c, without the
+ * runtime: what all their schedules lead to can be counted by hand or by brute force.
  *
- * Loads may see old stores, within what a thread has seen; mutexes and SC fences pass on what was seen.
- * Waits are futexes' without a value: two steps, one that begins it, and one that is woken, or comes for
- * nothing, up to twice a schedule. */
+ * Loads may see old stores, within what a thread has seen; mutexes and SC fences pass on what was
+ * seen. Waits are futexes' without a value: two steps, one that begins it, and one that is woken,
+ * or comes for nothing, up to twice a schedule. */
 #ifndef AMBIT_TESTS_SIMULATOR_H
 #define AMBIT_TESTS_SIMULATOR_H
 
@@ -18,8 +18,8 @@
 
 #include <cmocka.h>
 
-/* The sources under test are included, with all that they see of the runtime under other names: the library
- * is linked too, and has its own. */
+/* The sources under test are included, with all that they see of the runtime under other names: the
+ * library is linked too, and has its own. */
 #define ambit__threads simulated_threads
 #define ambit__thread_count simulated_thread_count
 #define ambit__self simulated_self
@@ -67,7 +67,9 @@ typedef enum action_kind {
     SKIP_UNLESS_ZERO,
     CHOOSE, /* no step: register = one of `value` */
     SPIN,   /* until variable == value: one load a round */
-    FAIL_IF, /* no step: fails if the register is `value`, here; for variable 1 or 2 nowhere; for 2 as misuse */
+    /* No step: fails if the register is `value`, here; for variable 1 or 2 nowhere; for 2 as
+     * misuse. */
+    FAIL_IF,
     JOIN_ALL, /* waits for the ends of all others, and names none */
     JOIN_ANY, /* of any other, and says so of none */
     POLL_ANY, /* the same, but says that it may be about anything; register = which have ended */
@@ -136,8 +138,8 @@ static struct {
 
 /* ---- The world ------------------------------------------------------------------------------- */
 
-/* What may end for nothing does when nothing else can go on. Unlike step.c, which calls that stuck; but then
- * what a schedule leads to is the same for all orders of what does not meet. */
+/* What may end for nothing does when nothing else can go on. Unlike step.c, which calls that stuck;
+ * but then what a schedule leads to is the same for all orders of what does not meet. */
 static bool never_stuck_early = true;
 
 static inline void write_down(ambit__decision kind, unsigned count, unsigned chosen) {
@@ -169,238 +171,9 @@ void simulated_fail(ambit_schedule_failure failure, const void *site, const void
     longjmp(world.failing, 1);
 }
 
-static inline bool is_unlocked(void *argument) { return world.owner[*(const int *)argument] == 0; }
-static inline bool is_woken(void *argument) { return ((const simulated_thread *)argument)->woken; }
-static inline bool are_ended(void *argument) {
-    for (unsigned i = 0; i < world.program->threads; i++)
-        if (&world.threads[i] != argument && !world.threads[i].ended) return false;
-    return true;
-}
+#include "simulator_actions.h"
 
-static inline int which_ended(void) {
-    int mask = 0;
-    for (unsigned i = 0; i < world.program->threads; i++)
-        if (world.threads[i].ended) mask |= 1 << i;
-    return mask;
-}
-static inline bool is_any_ended(void *argument) {
-    (void)argument;
-    return which_ended() != 0;
-}
-
-static inline const action *action_of(unsigned thread) {
-    return &world.program->actions[thread][world.threads[thread].next];
-}
-
-/* What is no step is done at once, and then the next operation announced. */
-/* To the next action that is a step. */
-static inline void skip_to_step(unsigned index) {
-    simulated_thread *thread = &world.threads[index];
-    for (;; thread->next++) {
-        const action *next = action_of(index);
-        if (next->kind == SKIP && thread->reg == 0)
-            thread->next += (unsigned)next->value;
-        else if (next->kind == SKIP_UNLESS_ZERO && thread->reg != 0)
-            thread->next += (unsigned)next->value;
-        else if (next->kind == CHOOSE)
-            thread->regs =
-                mixed(thread->regs, (uint64_t)(thread->reg = (int)world_decide(
-                                                   AMBIT__DECIDE_USER, (unsigned)next->value, 0)));
-        else if (next->kind == FAIL_IF && thread->reg == next->value)
-            simulated_fail(next->variable == 2 ? AMBIT_SCHEDULE_MISUSE : AMBIT_SCHEDULE_ASSERTION,
-                           next->variable ? NULL : (const void *)next, NULL, "failed");
-        else if (next->kind == UNLOCK && world.owner[next->variable] != (int)index + 1)
-            continue; /* no step: it was not got */
-        else if (next->kind != SKIP && next->kind != SKIP_UNLESS_ZERO && next->kind != FAIL_IF)
-            break;
-    }
-}
-
-/* What it waits for, if it does. */
-static inline void wait_for(const action *next, simulated_thread *thread) {
-    ambit__operation *operation = &thread->operation;
-    if (next->kind == LOCK) {
-        operation->ready = is_unlocked;
-        operation->argument = (void *)(uintptr_t)&next->variable;
-        operation->waits_for = "mutex";
-    }
-    if ((next->kind == WAIT || next->kind == WAIT_SPURIOUS) && !thread->waiting) {
-        operation->kind = AMBIT__OP_LOAD;
-        operation->name = "compare";
-    } else if (next->kind == WAIT || next->kind == WAIT_SPURIOUS) {
-        operation->ready = is_woken;
-        operation->argument = thread;
-        operation->spurious = next->kind == WAIT_SPURIOUS;
-    }
-    if (next->kind == JOIN_ALL) {
-        operation->ready = are_ended;
-        operation->argument = thread;
-    }
-    if (next->kind == JOIN_ANY || next->kind == POLL_ANY) {
-        operation->ready = is_any_ended;
-        operation->argument = thread;
-        operation->waits_for = "any";
-    }
-}
-
-static inline void announce(unsigned index) {
-    simulated_thread *thread = &world.threads[index];
-    skip_to_step(index);
-    const action *next = action_of(index);
-    static const ambit__operation_kind kinds[] = {[LOAD] = AMBIT__OP_LOAD,
-                                                  [STORE] = AMBIT__OP_STORE,
-                                                  [ADD] = AMBIT__OP_EXCHANGE,
-                                                  [LOAD_SC] = AMBIT__OP_LOAD,
-                                                  [STORE_SC] = AMBIT__OP_STORE,
-                                                  [FENCE_SC] = AMBIT__OP_FENCE,
-                                                  [LOCK] = AMBIT__OP_LOCK,
-                                                  [UNLOCK] = AMBIT__OP_UNLOCK,
-                                                  [TRY_LOCK] = AMBIT__OP_TRY_LOCK,
-                                                  [WAIT] = AMBIT__OP_WAIT,
-                                                  [WAIT_SPURIOUS] = AMBIT__OP_WAIT,
-                                                  [WAKE] = AMBIT__OP_WAKE,
-                                                  [SPIN] = AMBIT__OP_LOAD,
-                                                  [JOIN_ALL] = AMBIT__OP_JOIN,
-                                                  [JOIN_ANY] = AMBIT__OP_JOIN,
-                                                  [POLL_ANY] = AMBIT__OP_WAIT,
-                                                  [YIELD] = AMBIT__OP_YIELD,
-                                                  [ADD_WEAKLY] = AMBIT__OP_COMPARE_EXCHANGE,
-                                                  [END] = AMBIT__OP_EXIT};
-    ambit__operation *operation = &thread->operation;
-    *operation = (ambit__operation){.kind = kinds[next->kind],
-                                    .thread = (uint8_t)index,
-                                    .size = 4,
-                                    .address = world.objects[next->variable],
-                                    .deadline_ns = AMBIT__FOREVER};
-    operation->writes = next->kind == ADD_WEAKLY || next->kind == STORE || next->kind == ADD ||
-                        next->kind == STORE_SC;
-    if (next->kind == LOAD_SC || next->kind == STORE_SC || next->kind == FENCE_SC)
-        operation->order = AMBIT__SEQ_CST;
-    if (next->kind == FENCE_SC) operation->address = NULL;
-    if (next->kind == END || next->kind == JOIN_ALL || next->kind == JOIN_ANY)
-        operation->address = &simulated_threads[index];
-    wait_for(next, thread);
-    simulated_threads[index].next = operation;
-}
-
-static inline void see(seen *into, const seen *other) {
-    for (int i = 0; i < VARIABLES; i++)
-        if (other->at_least[i] > into->at_least[i]) into->at_least[i] = other->at_least[i];
-}
-
-static inline void progress(void) {
-    for (unsigned i = 0; i < world.program->threads; i++) world.threads[i].spinning = false;
-}
-
-static inline void load(simulated_thread *self, const action *of, bool sc) {
-    history *at = &world.variables[of->variable];
-    int lowest = self->seen.at_least[of->variable];
-    if (sc && world.fences.at_least[of->variable] > lowest)
-        lowest = world.fences.at_least[of->variable];
-    int back = (int)world_decide(AMBIT__DECIDE_READ, (unsigned)(at->count - lowest), 0);
-    self->seen.at_least[of->variable] = at->count - 1 - back;
-    self->reg = at->values[at->count - 1 - back];
-}
-
-static inline void store(simulated_thread *self, int variable, int value) {
-    history *at = &world.variables[variable];
-    assert_true(at->count < STORES_MOST);
-    self->seen.at_least[variable] = at->count;
-    at->values[at->count++] = value;
-    progress();
-}
-
-static inline void wake(const action *of) {
-    unsigned found[AMBIT__THREADS], count = 0;
-    for (unsigned i = 0; i < world.program->threads; i++)
-        if (world.threads[i].waiting && !world.threads[i].woken &&
-            action_of(i)->variable == of->variable)
-            found[count++] = i;
-    if (count) world.threads[found[world_decide(AMBIT__DECIDE_WAKE, count, 0)]].woken = true;
-}
-
-static inline void perform(unsigned index) {
-    simulated_thread *self = &world.threads[index];
-    const action *of = action_of(index);
-    switch (of->kind) {
-    case LOAD:
-    case LOAD_SC:
-        load(self, of, of->kind == LOAD_SC);
-        break;
-    case STORE:
-    case STORE_SC:
-        store(self, of->variable, of->value);
-        break;
-    case ADD_WEAKLY:
-        if (world_decide(AMBIT__DECIDE_WEAK, 2, 0)) {
-            announce(index);
-            return;
-        }
-        __attribute__((fallthrough));
-    case ADD:
-        self->reg = world.variables[of->variable].values[world.variables[of->variable].count - 1];
-        store(self, of->variable, self->reg + of->value);
-        break;
-    case FENCE_SC:
-        see(&world.fences, &self->seen);
-        self->seen = world.fences;
-        break;
-    case LOCK:
-        world.owner[of->variable] = (int)index + 1;
-        see(&self->seen, &world.released[of->variable]);
-        break;
-    case TRY_LOCK:
-        self->reg = world.owner[of->variable] == 0;
-        if (self->reg) {
-            world.owner[of->variable] = (int)index + 1;
-            see(&self->seen, &world.released[of->variable]);
-        }
-        break;
-    case UNLOCK:
-        world.owner[of->variable] = 0;
-        world.released[of->variable] = self->seen;
-        break;
-    case WAIT:
-    case WAIT_SPURIOUS:
-        self->waiting = !self->waiting;
-        if (self->waiting) {
-            self->woken = false;
-            announce(index);
-            return;
-        }
-        self->reg = self->woken;
-        break;
-    case WAKE:
-        wake(of);
-        break;
-    case POLL_ANY:
-        self->reg = which_ended();
-        break;
-    case YIELD:
-        if (world.strategy->demote) world.strategy->demote(index);
-        break;
-    case SPIN: {
-        history *at = &world.variables[of->variable];
-        self->reg = at->values[at->count - 1];
-        self->seen.at_least[of->variable] = at->count - 1;
-        if (self->reg == of->value) break;
-        self->spinning = true;
-        if (world.strategy->demote) world.strategy->demote(index);
-        announce(index);
-        return;
-    }
-    case END:
-        self->ended = true;
-        simulated_threads[index].state = AMBIT__THREAD_ENDED;
-        simulated_threads[index].next = NULL;
-        return;
-    default:
-        break;
-    }
-    self->regs = mixed(self->regs, (uint64_t)self->reg);
-    self->next++;
-    announce(index);
-}
+/* ---- Schedules ------------------------------------------------------------------------------- */
 
 /* AMBIT__THREADS if there is none. */
 static inline unsigned pick_next(unsigned current) {
@@ -486,8 +259,8 @@ static inline uint64_t outcome(void) {
     return hash;
 }
 
-/* The same for all orders of the same steps that differ only where they do not meet: always the lowest thread
- * whose step meets none that is still to come before it. */
+/* The same for all orders of the same steps that differ only where they do not meet: always the
+ * lowest thread whose step meets none that is still to come before it. */
 static inline uint64_t trace(void) {
     bool done[STEPS_OF_WORLD] = {false};
     uint64_t hash = world.chosen;

@@ -1,4 +1,5 @@
-/* What all schedules of a simulated program lead to: by brute force, and as the exhaustive strategy finds. */
+/* What all schedules of a simulated program lead to: by brute force, and as the exhaustive strategy
+ * finds. */
 #ifndef AMBIT_TESTS_SURVEY_H
 #define AMBIT_TESTS_SURVEY_H
 

@@ -1,5 +1,5 @@
-/* The heap of a schedule: what is freed, overrun, blank or lost is told, and each schedule begins with the
- * same. */
+/* The heap of a schedule: what is freed, overrun, blank or lost is told, and each schedule begins
+ * with the same. */
 #include "memory.h"
 
 static char *allocate(size_t bytes, unsigned site) {

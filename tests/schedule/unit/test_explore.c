@@ -105,8 +105,8 @@ static void dead_locks_are_found(void **state) {
     assert_all_found(&crossed);
 }
 
-/* The file system of the paper on dynamic reduction: inodes take blocks, each under a lock. Up to 13 threads
- * nobody meets there; here the third thread takes the first one's inode and block. */
+/* The file system of the paper on dynamic reduction: inodes take blocks, each under a lock. Up to
+ * 13 threads nobody meets there; here the third thread takes the first one's inode and block. */
 static void threads_on_files_of_their_own_have_one_schedule(void **state) {
     (void)state;
     program files = {.threads = 3};
@@ -126,8 +126,8 @@ static void threads_on_files_of_their_own_have_one_schedule(void **state) {
     assert_all_found(&files);
 }
 
-/* Last zero (Abdulla, Aronis, Jonsson, Sagonas, POPL 2014): thread j sets a[j] = a[j - 1] + 1, and one looks for
- * the last zero from the end. */
+/* Last zero (Abdulla, Aronis, Jonsson, Sagonas, POPL 2014): thread j sets a[j] = a[j - 1] + 1, and
+ * one looks for the last zero from the end. */
 static void the_last_zero_is_found(void **state) {
     (void)state;
     for (int n = 2; n <= 3; n++) {
@@ -285,8 +285,8 @@ static void spinning_ends(void **state) {
     survey_free(&found);
 }
 
-/* Two threads of n steps each with at most c preemptions. A schedule is a word of blocks; each boundary but
- * one at the end of a thread is a preemption. */
+/* Two threads of n steps each with at most c preemptions. A schedule is a word of blocks; each
+ * boundary but one at the end of a thread is a preemption. */
 static size_t bounded_by_hand(unsigned left, unsigned other, unsigned bound_left) {
     /* `left` steps remain in the thread that runs, `other` in the one that does not. */
     if (!left) return 1;

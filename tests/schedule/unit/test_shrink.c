@@ -1,4 +1,5 @@
-/* Schedules are followed as written, survive as text, and fail no less when they are made shorter. */
+/* Schedules are followed as written, survive as text, and fail no less when they are made
+ * shorter. */
 #include "simulator.h"
 
 #include "schedule/explore_meet.c"
@@ -56,8 +57,8 @@ static size_t surprises_left(void) {
     return count;
 }
 
-/* The first thread finds zero and writes one; what the second has added in between is lost. Much else goes
- * on. */
+/* The first thread finds zero and writes one; what the second has added in between is lost. Much
+ * else goes on. */
 static const program lost_update = {
     .threads = 3,
     .actions = {
@@ -170,7 +171,8 @@ static void what_does_not_fit_is_usual(void **state) {
                                            {AMBIT__DECIDE_READ, 2, 77}};
     ambit__follow_set(wrong, 4);
     assert_true(simulated_play(&ambit__strategy_follow, 0, NULL, &one));
-    /* 7 is nobody, so thread 0 goes first; then 1, which sees the newest; and it goes on to its end. */
+    /* 7 is nobody, so thread 0 goes first; then 1, which sees the newest; and it goes on to its
+     * end. */
     static const uint8_t order[] = {0, 1, 1, 0, 0};
     assert_int_equal(world.step_count, 5);
     for (size_t i = 0; i < 5; i++) assert_int_equal(world.steps[i].thread, order[i]);

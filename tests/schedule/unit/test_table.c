@@ -192,7 +192,8 @@ static void who_waits_at_the_end_is_told(void **state) {
 ">      |                                 waits: lock stack_of_nodes.lock\n");
 }
 
-/* What has run for ever is not printed for ever. The numbers of the steps go on behind what is left out. */
+/* What has run for ever is not printed for ever. The numbers of the steps go on behind what is left
+ * out. */
 static void the_middle_of_a_long_table_is_left_out(void **state) {
     (void)state;
     enum { ROWS = 5000, SPARED = 400 };

@@ -1,6 +1,6 @@
-/* liburcu's header, for tests under the controlled scheduler: without _LGPL_SOURCE its rcu_dereference() is a plain read
- * and a call. It may be a copy of what others publish at the same time, so here it is the atomic read that it is
- * with _LGPL_SOURCE. */
+/* liburcu's header, for tests under the controlled scheduler: without _LGPL_SOURCE its
+ * rcu_dereference() is a plain read and a call. It may be a copy of what others publish at the same
+ * time, so here it is the atomic read that it is with _LGPL_SOURCE. */
 #ifndef AMBIT_SCHEDULE_LIBURCU_POINTER_H
 #define AMBIT_SCHEDULE_LIBURCU_POINTER_H
 #include_next <urcu/pointer.h>

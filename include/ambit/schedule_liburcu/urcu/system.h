@@ -1,6 +1,6 @@
-/* liburcu's header, for tests under the controlled scheduler: there what it takes for shared accesses are volatile ones,
- * which to C are plain, and to a race detector races. A store may give on what was published by others, under
- * the lock of those that write, which is why it releases. */
+/* liburcu's header, for tests under the controlled scheduler: there what it takes for shared
+ * accesses are volatile ones, which to C are plain, and to a race detector races. A store may give
+ * on what was published by others, under the lock of those that write, which is why it releases. */
 #ifndef AMBIT_SCHEDULE_LIBURCU_SYSTEM_H
 #define AMBIT_SCHEDULE_LIBURCU_SYSTEM_H
 #include_next <urcu/system.h>
