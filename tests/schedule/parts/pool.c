@@ -211,9 +211,23 @@ static void open_without_magazines(void *argument) {
     ambit__store_relaxed(&pool->head.get_index, AMBIT__POOLS_FAST);
     ambit__store_relaxed(&pool->head.put_index, AMBIT__POOLS_FAST);
 }
+static thing *lent;
+static void lend(unsigned number) {
+    ambit__store_relaxed(&ambit__stamp.now_ns, now_ns - sites[number].line);
+    hold(lent = ambit_pool_get_at(pool, &sites[number]));
+}
+static void lend_anew(void) {
+    give(lent);
+    lend(1);
+}
 AMBIT_SCHEDULE_TEST_WITH(loans_without_a_magazine_are_told_whole,
                          .before = open_without_magazines) {
-    lend_beside_a_walk();
+    lend(0);
+    ambit_schedule_thread one = start(1, lend_anew);
+    tell_loans();
+    ambit_schedule_join(one);
+    give(lent);
+    count_all();
 }
 
 /* What is out all the time is told, whoever makes and ends others. */
