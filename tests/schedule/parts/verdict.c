@@ -308,6 +308,45 @@ AMBIT_SCHEDULE_TEST_WITH(crowd_is_counted_whole, .before = open_in_a_crowd,
     ambit_schedule_join(other);
 }
 
+/* The same at one line, where age and bytes tell the two apart. */
+static void note_crowd_of_one_line(const ambit_verdict *verdict, void *user) {
+    (void)user;
+    ambit_schedule_assert(verdict->site == &early && verdict->measured == 1);
+    if (verdict->age_ns < AMBIT_SECOND)
+        ambit_schedule_assert(verdict->bytes == 10);
+    else
+        ambit_schedule_assert(verdict->bytes == 20 || !verdict->bytes);
+}
+static void replace_on_the_line_of_the_crowd(void) {
+    put_young();
+    bear_again(&early, 20);
+}
+AMBIT_SCHEDULE_TEST_WITH(crowd_of_one_line_is_counted_whole, .before = open_in_a_crowd) {
+    be(1);
+    ambit_schedule_thread other = start(0, replace_on_the_line_of_the_crowd);
+    ambit_schedule_assert(ambit_verdict_check(note_crowd_of_one_line, NULL) <= 1);
+    ambit_schedule_join(other);
+}
+
+/* Two checks at once: the line is told by one of them, and returned by the one that no longer finds it. */
+static void note_told(const ambit_verdict *verdict, void *user) {
+    note_crowd(verdict, user);
+    told++;
+}
+static void check_crowd(void) { (void)ambit_verdict_check(note_told, NULL); }
+AMBIT_SCHEDULE_TEST_WITH(two_checks_tell_a_crowd_once, .before = open_in_a_crowd) {
+    be(1);
+    ambit_schedule_thread other = start(2, check_crowd);
+    check_crowd();
+    ambit_schedule_join(other);
+    ambit_schedule_assert(told == 1);
+    be(0);
+    put_young();
+    check_crowd();
+    ambit_verdict_counts counts = counts_of(AMBIT_VERDICT_CROWDED);
+    ambit_schedule_assert(told == 1 && counts.reported == 1 && counts.returned == 1);
+}
+
 /* ---- Callbacks ------------------------------------------------------------------------------- */
 
 static void run_slow(void *argument) {
