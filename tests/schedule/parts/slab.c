@@ -33,6 +33,8 @@ static void give(thing *mine) {
     ambit_schedule_assert(mine->held == 1);
     mine->held = 0;
     ambit__slab_put(&slab, slab.kind, ambit__thread_record, &mine->entry);
+    if (ambit__thread_record)
+        ambit_schedule_assert(ambit__thread_record->caches[KIND].count <= AMBIT__CACHE_ITEMS);
 }
 
 /* Nobody uses them any more: all that were made are there, each once. */
@@ -42,10 +44,8 @@ static void count_all(void) {
     for (void *const *chunk = (void *)ambit__load_acquire(&slab.chunks); chunk; chunk = *chunk)
         made += CHUNK;
     for (unsigned i = 0; i < CREW; i++)
-        for (ambit__cache *cache = &crew[i]->caches[KIND]; cache->count; found++) {
-            ambit_schedule_assert(cache->count <= AMBIT__CACHE_ITEMS);
+        for (ambit__cache *cache = &crew[i]->caches[KIND]; cache->count; found++)
             all[found] = cache->items[--cache->count];
-        }
     for (thing *at = (thing *)(void *)ambit__load_acquire(&slab.depot); at;
          at = ambit__load_relaxed(&at->next), found++)
         if (found < MOST) all[found] = at;
