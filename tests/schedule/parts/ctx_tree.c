@@ -449,3 +449,41 @@ AMBIT_SCHEDULE_TEST_WITH(ordered_children_come_while_it_ends, .before = muster) 
     ambit_schedule_join(other);
     end(ctx);
 }
+
+/* ---- Armed by a destructor ------------------------------------------------------------------- */
+
+/* A destructor has the context armed (as ambit_ctx_fd() does, here in two steps), and the parent ends just then:
+ * who tells the context is through with it before it is another's. */
+static _Atomic(bool) asking;
+static void arm_its_own(void *argument) {
+    bool fresh;
+    ambit_schedule_assert(!ambit__ctx_arm_unchecked(argument, &fresh) && fresh);
+    ambit__store_relaxed(&asking, true);
+    ambit__ctx_disarm_if_ended(argument);
+}
+static void live_in_its_memory(void) {
+    ambit_ctx *again = open_below(elsewhere);
+    ambit_schedule_assert(!register_on(again, 3));
+    ambit_schedule_yield();
+    ambit_schedule_assert(ambit_ctx_off_cancel(again, &nodes[3]) == AMBIT_REMOVED && !ran[3]);
+    ambit_schedule_assert(!ambit_ctx_err(again));
+    end(again);
+}
+static void cancel_root_when_it_asks(void) {
+    while (!ambit__load_relaxed(&asking)) ambit_schedule_yield();
+    cancel_root();
+}
+AMBIT_SCHEDULE_TEST_WITH(its_destructor_arms_it_while_the_parent_ends, .before = muster) {
+    be(0);
+    ctx = open_below(ambit_background());
+    elsewhere = open_below(ambit_background());
+    child = open_until(ctx, ambit__clock_now() + AMBIT_SECOND);
+    ambit_schedule_assert(!ambit_ctx_defer(child, arm_its_own, child));
+    ambit_schedule_thread other = start(1, cancel_root_when_it_asks);
+    end(child);
+    live_in_its_memory();
+    ambit_schedule_join(other);
+    end(ctx);
+    end(elsewhere);
+    ambit_timer_stop();
+}
