@@ -46,6 +46,17 @@ static void live_again(void) {
     end(again);
 }
 
+/* The same in what either of the first two has got back: whoever was the last. */
+static void live_by_both(void) {
+    live_again();
+    end(elsewhere);
+    elsewhere = root;
+    ran[1] = 0;
+    be(1);
+    live_again();
+    end(root);
+}
+
 /* ---- Its end --------------------------------------------------------------------------------- */
 
 AMBIT_SCHEDULE_TEST_WITH(the_next_one_is_told_of_its_own_end, AFTER_MUSTER) {
@@ -72,12 +83,7 @@ AMBIT_SCHEDULE_TEST_WITH(the_next_one_is_not_closed_by_its_delivery, AFTER_MUSTE
     ambit_schedule_thread other = start(1, drop_it);
     ambit_ctx_cancel(ctx, NULL);
     ambit_schedule_join(other);
-    live_again();
-    be(1); /* whoever was the last has its memory */
-    elsewhere = open_below(ambit_background());
-    ran[1] = 0;
-    live_again();
-    end(root);
+    live_by_both();
 }
 
 /* By its deadline, on the timer's thread: then the rest is left to the timer. */
@@ -108,13 +114,58 @@ AMBIT_SCHEDULE_TEST_WITH(the_next_one_orders_nothing, AFTER_MUSTER) {
     ambit_schedule_thread other = start(1, cancel_root);
     end(child);
     end(ctx);
-    for (int i = 0; i < 2; i++) { /* in the memory of both */
-        elsewhere = open_below(ambit_background());
-        ran[1] = 0;
-        live_again();
-    }
+    live_again();
     ambit_schedule_join(other);
     end(root);
+    end(elsewhere);
+}
+
+/* Nobody waited for it, and its destructors have run: by its owner, or by whom one of them has given it to. */
+static _Atomic(ambit_hold *) given;
+static void give_away(void *argument) {
+    destroy(argument);
+    ambit__store_release(&given, hold_of(argument));
+}
+static void drop_given(void) {
+    while (!(hold = ambit__load_acquire(&given))) ambit_schedule_yield();
+    ambit_ctx_drop(&hold);
+}
+AMBIT_SCHEDULE_TEST_WITH(the_next_one_after_destructors, AFTER_MUSTER) {
+    open_below_root();
+    ambit_schedule_assert(!ambit_ctx_defer(ctx, destroy, ctx));
+    ambit_schedule_thread other = start(1, cancel_root);
+    end(ctx);
+    ambit_schedule_assert(destroyed == 1);
+    live_again();
+    ambit_schedule_join(other);
+    end(root);
+    end(elsewhere);
+}
+AMBIT_SCHEDULE_TEST_WITH(the_next_one_after_it_was_given_away, AFTER_MUSTER) {
+    open_below_root();
+    ambit_schedule_assert(!ambit_ctx_defer(ctx, give_away, ctx));
+    ambit_schedule_thread other = start(1, drop_given);
+    end(ctx);
+    ambit_schedule_join(other);
+    live_by_both();
+}
+
+/* A destructor may leave something to be done by another. */
+static void defer_another(void *argument) {
+    destroy(argument);
+    ambit_schedule_assert(!ambit_ctx_defer(argument, destroy, argument));
+}
+AMBIT_SCHEDULE_TEST_WITH(a_destructor_defers_another, AFTER_MUSTER) {
+    open_below_root();
+    ambit_schedule_assert(!ambit_ctx_defer(ctx, destroy, ctx));
+    ambit_schedule_assert(!ambit_ctx_defer(ctx, defer_another, ctx));
+    hold = hold_of(ctx);
+    ambit_schedule_thread other = start(1, drop_it);
+    end(ctx);
+    ambit_schedule_join(other);
+    ambit_schedule_assert(destroyed == 3);
+    end(root);
+    end(elsewhere);
 }
 
 /* A destructor has the context armed (as ambit_ctx_fd() does, here in two steps), and the parent ends just then:
@@ -178,14 +229,47 @@ AMBIT_SCHEDULE_TEST_WITH(the_next_one_has_its_own_descriptor, AFTER_MUSTER) {
     end(elsewhere);
 }
 
+/* Asked for by two at once, and then after a fork, which the child would see as here: there is one at a time, it
+ * is not readable before the end, and none is left. */
+static unsigned count_open(void) {
+    unsigned open = 0;
+    for (int fd = 0; fd < 16; fd++) open += look_at(fd) != POLLNVAL;
+    return open;
+}
+static int fds[2];
+static void ask_too(void) { fds[1] = fd_of(ctx); }
+AMBIT_SCHEDULE_TEST_WITH(descriptors_are_as_many_as_there_are_to_be, AFTER_MUSTER) {
+    open_below_root();
+    unsigned before = count_open();
+    ambit_schedule_thread other = start(1, ask_too);
+    fds[0] = fd_of(ctx);
+    ambit_schedule_join(other);
+    ambit_schedule_assert(fds[0] == fds[1] && count_open() == before + 1);
+    ctx->fd_epoch--;
+    other = start(1, ask_too);
+    int after = fd_of(ctx);
+    ambit_schedule_join(other);
+    ambit_schedule_assert(after != fds[0] && after == fds[1] && count_open() == before + 1);
+    ambit_schedule_assert(look_at(after) == 0);
+    ambit_ctx_cancel(ctx, NULL);
+    ambit_schedule_assert(look_at(after) == POLLIN);
+    end(ctx);
+    ambit_schedule_assert(count_open() == before);
+    end(root);
+    end(elsewhere);
+}
+
 /* More values than stand inside, in both lives, while one who holds it reads those of the first. */
 enum { MANY = 10 };
 static const ambit_key keys[MANY] = {[0 ... MANY - 1] = {"number", sizeof(int), _Alignof(int)}};
+static ambit_status put(ambit_ctx *into, int key, int number) {
+    return ambit__ctx_put(into, &keys[key], &number, sizeof number, _Alignof(int));
+}
+/* They stay: neither way puts one again. */
 static void put_many(ambit_ctx *into, int first) {
     for (int i = 0; i < MANY; i++) {
-        const int number = first + i;
-        ambit_schedule_assert(
-            !ambit__ctx_put(into, &keys[i], &number, sizeof number, _Alignof(int)));
+        ambit_schedule_assert(!put(into, i, first + i));
+        if (!i || i + 1 == MANY) ambit_schedule_assert(put(into, i, 0) == AMBIT_EXISTS);
     }
 }
 static void check_many(const ambit_ctx *in, int first) {
@@ -207,6 +291,8 @@ AMBIT_SCHEDULE_TEST_WITH(the_next_one_has_its_own_values, AFTER_MUSTER) {
     ambit_ctx *again = open_below(elsewhere);
     for (int i = 0; i < MANY; i++) ambit_schedule_assert(!ambit__ctx_get(again, &keys[i]));
     put_many(again, 200);
+    for (int i = 0; i < 2; i++)
+        ambit_schedule_assert(ambit_ctx_alloc(again, 3000)); /* a block each */
     check_many(again, 200);
     ambit_schedule_join(other);
     check_many(again, 200);
@@ -250,4 +336,22 @@ AMBIT_SCHEDULE_TEST_WITH(both_sides_go_with_a_merged_one, AFTER_MUSTER) {
     ambit_schedule_assert(!destroyed);
     end(merged);
     ambit_schedule_assert(destroyed == 2);
+}
+/* It has left them, and the next one does not leave them again. */
+AMBIT_SCHEDULE_TEST_WITH(the_next_one_has_no_second_side, AFTER_MUSTER) {
+    ambit_ctx *merged;
+    open_below_root();
+    ambit_schedule_assert(!ambit_ctx_defer(elsewhere, destroy, NULL));
+    ambit_schedule_assert(!ambit_ctx_merge(ctx, elsewhere, &merged));
+    ambit_schedule_thread other = start(1, cancel_root);
+    end(merged);
+    merged = open_below(ambit_background());
+    ambit_schedule_assert(!ambit__load_relaxed(&merged->second));
+    end(merged);
+    ambit_schedule_assert(!destroyed);
+    ambit_schedule_join(other);
+    end(ctx);
+    end(root);
+    end(elsewhere);
+    ambit_schedule_assert(destroyed == 1);
 }

@@ -205,7 +205,8 @@ SHARD_TEST(block_is_handed_on_clean, make_two) {
 }
 
 /* Also where a keeper of the last one is late: it has counted there before, and is inside again. */
-SHARD_TEST(block_is_handed_on_when_all_have_gone, make_two) {
+SHARD_TEST(block_is_handed_on_when_all_have_gone, make_two, .strategy = AMBIT_SCHEDULE_PCT,
+           .depth = 2) {
     start_two(come_and_go, NULL, use_next, NULL);
     let_go(NULL);
     close_beside_two();
