@@ -11,17 +11,19 @@
 #   ambit_schedule_instrument(TARGET)
 #
 # has a library of yours compiled for such tests. Build a second one for this: what it is made of cannot be
-# used without ambit::schedule, or the sanitizer's runtime, any more.
+# used without ambit::schedule, or the sanitizer's runtime, any more. Not a shared one: the linker puts ours in
+# the place of pthread's and the others' in the program alone, and a shared library has called them already.
 
 # What the compiler is told. assert() is kept in, whatever the build's type: it is what the tests have to
 # say. Fortified calls would reach the C library under names that nobody puts anything in the place of; and
 # what the compiler makes of memcpy(), or of malloc() and free() in a row, nobody would see. A static variable
 # that a single function uses, and writes first, clang takes for the function's own if that one calls
-# nothing, shared or not (Peterson's `turn`): so each calls something, on its way in and out.
+# nothing, shared or not (Peterson's `turn`): so each calls something, on its way in and out. And
+# thread-local variables are reached by a word in memory and not by the register: see src/schedule/host.c.
 # A function, since functions are known everywhere and variables are not.
 function(ambit__schedule_flags variable)
   set(${variable} -fsanitize=thread -O1 -g -fno-builtin
-      -finstrument-functions -UNDEBUG -U_FORTIFY_SOURCE PARENT_SCOPE)
+      -finstrument-functions -mno-tls-direct-seg-refs -UNDEBUG -U_FORTIFY_SOURCE PARENT_SCOPE)
 endfunction()
 
 # Stops if a sanitizer comes with the flags of the whole project. What comes with a library is noticed by
@@ -45,9 +47,18 @@ function(ambit__schedule_check_flags name)
 endfunction()
 
 function(ambit_schedule_instrument target)
+  if(NOT TARGET ${target})
+    message(FATAL_ERROR "ambit_schedule_instrument(${target}): there is no target of this name (yet)")
+  endif()
+  get_target_property(type ${target} TYPE)
+  if(NOT type MATCHES "^(STATIC_LIBRARY|OBJECT_LIBRARY|EXECUTABLE)$")
+    message(FATAL_ERROR "ambit_schedule_instrument(${target}): it is a ${type}, expected a STATIC or an OBJECT "
+                        "library: in others the calls of pthread and the like would not come by. What is only "
+                        "headers needs none: it is compiled with the tests.")
+  endif()
   ambit__schedule_check_flags(${target})
   ambit__schedule_flags(flags)
-  target_compile_options(${target} PRIVATE ${flags})
+  target_compile_options(${target} PRIVATE ${flags} -fno-lto)
   set_target_properties(${target} PROPERTIES INTERPROCEDURAL_OPTIMIZATION OFF)
 endfunction()
 

@@ -30,6 +30,7 @@ if(ambit_schedule)
     string(APPEND ambit_schedule_pc_libs " -l${CMAKE_DL_LIBS}")
   endif()
   ambit__schedule_flags(ambit_schedule_pc_flags)
+  list(APPEND ambit_schedule_pc_flags -fno-lto) # gcc would forget -fsanitize=thread when it links
   list(JOIN ambit_schedule_pc_flags " " ambit_schedule_pc_flags)
   configure_file(cmake/ambit-schedule.pc.in ${PROJECT_BINARY_DIR}/ambit-schedule.pc @ONLY)
   install(FILES ${PROJECT_BINARY_DIR}/ambit-schedule.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

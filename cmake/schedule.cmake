@@ -77,6 +77,7 @@ set_target_properties(ambit_schedule PROPERTIES INTERFACE_LINK_DEPENDS
                                                 $<BUILD_INTERFACE:${ambit_schedule_link_file}>)
 
 # In place, so the whole archive has to be made anew when the list has changed.
+list(FILTER ambit_schedule_wraps EXCLUDE REGEX "^__errno_location$") # the runtime reads the program's
 list(TRANSFORM ambit_schedule_wraps REPLACE "(.+)" "\\1 __real_\\1" OUTPUT_VARIABLE ambit_schedule_lines)
 list(JOIN ambit_schedule_lines "\n" ambit_schedule_lines)
 set(ambit_schedule_real ${PROJECT_BINARY_DIR}/schedule_real.txt)

@@ -8,6 +8,7 @@
  * wider than 16 bytes; locals whose address goes nowhere. What a gcc does not tell: memcpy() and its like
  * where it makes them code of its own, unless it is given -fno-builtin-memcpy and the like. */
 #include "schedule/abi.h"
+#include "schedule/header.h"
 
 #define SITE __builtin_return_address(0)
 
@@ -67,7 +68,7 @@ static inline void count(bool writes, const void *site) {
 }
 
 static inline void plain(const void *address, size_t bytes, bool writes, const void *site) {
-    if (!ambit__self) return;
+    if (!ambit__self || address == ambit__host_error) return;
     count(writes, site);
     if (__builtin_expect(ambit__ignoring[ambit__self->index].schedule == ambit__schedule_number,
                          0) &&

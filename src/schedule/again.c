@@ -73,9 +73,10 @@ static void row_told(const recording *of, size_t index, char *text, size_t bytes
         (void)snprintf(text, bytes, "the end");
         return;
     }
-    ambit__row_text(&of->rows[index], what, sizeof what);
-    (void)snprintf(text, bytes, "thread %u: %s, %s", of->rows[index].thread, what,
-                   ambit__site_text(of->rows[index].site, where, sizeof where));
+    const ambit__operation *row = &of->rows[index];
+    ambit__row_text(row, what, sizeof what);
+    (void)snprintf(text, bytes, "thread %u: %s%s%s", row->thread, what, row->site ? ", " : "",
+                   row->site ? ambit__site_text(row->site, where, sizeof where) : "");
 }
 
 /* The first row that is not the same; false if there is none. */

@@ -1,5 +1,6 @@
 /* The command line: what it may say, and what is wrong with it. */
 #include <errno.h>
+#include <regex.h>
 #include <stdlib.h>
 
 #include "schedule/main.h"
@@ -23,6 +24,10 @@ void ambit__command_help(FILE *out, const char *program) {
         "  --choices STRING        plays the one schedule that a failure printed in this way\n"
         "  --replay N              plays the first schedule N times, and says how often it was the "
         "same\n"
+        "  --trace-hash H          of the one schedule that is played: if it is another, the "
+        "program "
+        "is\n"
+        "                          no longer the one that --seed or --choices were printed by\n"
         "  --mutants               weakens each memory order of the covered files in turn: a test "
         "must fail\n"
         "  --mutant-schedules N    of each test for each of those; usually 3000\n"
@@ -33,6 +38,9 @@ void ambit__command_help(FILE *out, const char *program) {
         "  --quiet                 prints failures only by their name\n"
         "  --help                  prints this\n"
         "\n"
+        "AMBIT_SCHEDULE_PATIENCE in the environment: after so many seconds without a step a test "
+        "is "
+        "stuck; else 5.\n"
         "Status: 0 all is well; 1 a test has failed, or a mutant lives; 2 this was not "
         "understood.\n",
         program);
@@ -77,8 +85,18 @@ static bool read_strategy(const char *value, ambit__command *command) {
 }
 
 static bool read_only(const char *value, ambit__command *command) {
+    regex_t expression;
+    char wrong[128], expected[200];
     if (command->only_count == AMBIT__ONLY_MOST)
         return refuse("--only", value, "at most 32 of them");
+    if (!*value) return refuse("--only", value, "a name");
+    int error = regcomp(&expression, value, REG_EXTENDED | REG_NOSUB);
+    if (error) {
+        (void)regerror(error, &expression, wrong, sizeof wrong);
+        (void)snprintf(expected, sizeof expected, "an extended regular expression: %s", wrong);
+        return refuse("--only", value, expected);
+    }
+    regfree(&expression);
     command->only[command->only_count++] = value;
     return true;
 }
@@ -99,9 +117,18 @@ static bool *flag_of(const char *name, ambit__command *command) {
     return NULL;
 }
 
-static const char *const with_values[] = {
-    "--only",    "--schedules", "--seed", "--strategy", "--depth",           "--preemptions",
-    "--choices", "--replay",    "--json", "--part",     "--mutant-schedules"};
+static const char *const with_values[] = {"--only",
+                                          "--schedules",
+                                          "--seed",
+                                          "--strategy",
+                                          "--depth",
+                                          "--preemptions",
+                                          "--choices",
+                                          "--replay",
+                                          "--json",
+                                          "--part",
+                                          "--mutant-schedules",
+                                          "--trace-hash"};
 
 static bool takes_value(const char *name) {
     for (size_t i = 0; i < sizeof with_values / sizeof with_values[0]; i++)
@@ -120,6 +147,8 @@ static bool read_value(const char *name, const char *value, ambit__command *comm
         return read_unsigned(name, value, 1000000, &command->preemptions);
     if (strcmp(name, "--replay") == 0)
         return read_number(name, value, 1, UINT64_MAX, &command->replays);
+    if (strcmp(name, "--trace-hash") == 0)
+        return read_number(name, value, 1, UINT64_MAX, &command->trace_hash);
     if (strcmp(name, "--mutant-schedules") == 0)
         return read_number(name, value, 1, UINT64_MAX, &command->mutant_schedules);
     if (strcmp(name, "--choices") == 0)
@@ -132,6 +161,25 @@ static bool read_value(const char *name, const char *value, ambit__command *comm
     return *value || refuse(name, value, "a name");
 }
 
+/* Those that say which schedule it is. */
+static bool schedule_fits(const ambit__command *command) {
+    if (command->choices && (command->mutants || command->replays))
+        return refuse("--choices", NULL, "neither --mutants nor --replay with it");
+    if (command->choices && (command->seed || command->schedules || command->json))
+        return refuse(
+            "--choices", NULL,
+            "no --seed, --schedules or --json with it: it is one schedule, and no seed's");
+    if (command->choices && command->only_count != 1)
+        return refuse("--choices", NULL, "one --only with it: they are of one test");
+    if (command->seed && command->strategy_given && command->strategy == AMBIT_SCHEDULE_EXHAUSTIVE)
+        return refuse("--seed", NULL, "another strategy than exhaustive, which knows no seeds");
+    bool one = command->choices || command->replays || (command->seed && command->schedules <= 1);
+    if (command->trace_hash && (command->mutants || !one))
+        return refuse("--trace-hash", NULL,
+                      "--seed or --choices with it, and no --mutants: it is of one schedule");
+    return true;
+}
+
 /* What only makes sense together, or not together. */
 static bool fits(ambit__command *command) {
     if (command->depth && command->preemptions)
@@ -142,10 +190,9 @@ static bool fits(ambit__command *command) {
     if (command->preemptions && command->strategy_given &&
         command->strategy != AMBIT_SCHEDULE_EXHAUSTIVE)
         return refuse("--preemptions", NULL, "--strategy=exhaustive with it");
-    if (command->choices && (command->mutants || command->replays))
-        return refuse("--choices", NULL, "neither --mutants nor --replay with it");
-    if (command->choices && command->only_count != 1)
-        return refuse("--choices", NULL, "one --only with it: they are of one test");
+    if (command->list && (command->mutants || command->json || command->choices))
+        return refuse("--list", NULL,
+                      "neither --mutants, --json nor --choices with it: it plays nothing");
     if (command->replays && command->mutants)
         return refuse("--replay", NULL, "not together with --mutants");
     if (!command->mutants &&
@@ -155,6 +202,7 @@ static bool fits(ambit__command *command) {
     if (command->depth) command->strategy = AMBIT_SCHEDULE_PCT;
     if (command->preemptions) command->strategy = AMBIT_SCHEDULE_EXHAUSTIVE;
     command->strategy_given = command->strategy_given || command->depth || command->preemptions;
+    if (!schedule_fits(command)) return false;
     if (command->seed && !command->schedules && !command->mutants) command->schedules = 1;
     if (!command->mutant_schedules) command->mutant_schedules = 3000;
     return true;

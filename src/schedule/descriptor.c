@@ -91,6 +91,11 @@ ambit__descriptor *ambit__descriptor_at(int descriptor) {
     return at;
 }
 
+int ambit__descriptor_number(const void *address) {
+    uintptr_t offset = (uintptr_t)address - (uintptr_t)table;
+    return offset < sizeof table ? (int)(offset / sizeof *table) : -1;
+}
+
 bool ambit__descriptor_is_closed(int descriptor) {
     if (descriptor < 0 || descriptor >= DESCRIPTORS || !table[descriptor].closed) return false;
     errno = EBADF;

@@ -29,6 +29,8 @@ typedef struct ambit__descriptor {
 /* descriptor.c */
 /* An eventfd from before the schedule is adopted at first sight. */
 ambit__descriptor *ambit__descriptor_at(int descriptor);
+/* Of such an address the number, for reports; -1 if it is none. */
+int ambit__descriptor_number(const void *address);
 /* The kernel gave out a new one. */
 void ambit__descriptor_made(int descriptor, ambit__descriptor_kind kind, uint8_t in, uint8_t out);
 /* Another way for bytes from writers to readers. */

@@ -6,10 +6,16 @@
  * pointer, some 10 ns, where a hand-over between two threads of the kernel costs thousands. The kernel does
  * not mind: it saves both registers for whoever runs.
  *
- * This needs a processor that lets a program write its thread pointer: x86-64 with FSGSBASE (Linux 5.9).
- * Elsewhere the threads run themselves, one at a time, and hand over by a futex. A thread that is left in the
- * middle of a schedule that has failed jumps back to its beginning when it is needed again.
- */
+ * The thread pointer is the base of the segment FS. Where a program may write it, with FSGSBASE (Linux 5.9),
+ * it does: `by register`. Elsewhere, in some virtual machines, only a system call can, which costs thousands
+ * as well; so it stays, and what is changed is the word at FS:0, which says where the base is: `by header`.
+ * Code that is compiled with -mno-tls-direct-seg-refs goes by that word to its thread-local variables, and
+ * the one behind it, the dynamic vector, leads to those of shared libraries. The C library itself goes by
+ * the register, so its own thread-local variables are then the runner's; errno is kept for each thread here.
+ *
+ * Where the program was not compiled so, the threads run themselves, one at a time, and hand over by a
+ * futex. A thread that is left in the middle of a schedule that has failed jumps back to its beginning when
+ * it is needed again. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/futex.h>
@@ -19,6 +25,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "schedule/header.h"
 #include "schedule/inside.h"
 
 #define RUNNER AMBIT__THREADS
@@ -30,7 +37,9 @@ long __real_syscall(long number, ...);
 typedef struct sleeper {
     void *stack_pointer; /* borrowed: where it goes on */
     uintptr_t thread_pointer;
-    char *top; /* below the frames of the sleeping thread */
+    void *vector; /* by header: of its dynamic thread-local variables */
+    int error;    /* by header: its errno */
+    char *top;    /* below the frames of the sleeping thread */
     uintptr_t low, high;
     void (*entry)(void);
     _Atomic(uint32_t) gate; /* 1: it may go on */
@@ -40,7 +49,8 @@ typedef struct sleeper {
 
 static sleeper hosts[AMBIT__THREADS + 1];
 static unsigned host_count;
-static bool borrowing;
+static pid_t host_process; /* a child has stacks to borrow, but no threads that run by themselves */
+static bool borrowing, by_header;
 static unsigned running = RUNNER;
 
 /* ---- Sleeping -------------------------------------------------------------------------------- */
@@ -64,11 +74,13 @@ static void gate_open(sleeper *host) {
 
 #ifdef __x86_64__
 /* Saves what a call must preserve and the stack pointer, takes the other's. */
-void ambit__host_swap(void **save, void *stack_pointer, uintptr_t thread_pointer);
+void ambit__host_swap(void **save, void *stack_pointer);
+void ambit__host_swap_all(void **save, void *stack_pointer, uintptr_t thread_pointer);
 __asm__(".text\n"
-        ".globl ambit__host_swap\n"
-        ".hidden ambit__host_swap\n"
+        ".globl ambit__host_swap, ambit__host_swap_all\n"
+        ".hidden ambit__host_swap, ambit__host_swap_all\n"
         ".type ambit__host_swap, @function\n"
+        ".type ambit__host_swap_all, @function\n"
         "ambit__host_swap:\n"
         "    pushq %rbp\n"
         "    pushq %rbx\n"
@@ -78,8 +90,18 @@ __asm__(".text\n"
         "    pushq %r15\n"
         "    movq %rsp, (%rdi)\n"
         "    movq %rsi, %rsp\n"
+        "    jmp 1f\n"
+        "ambit__host_swap_all:\n"
+        "    pushq %rbp\n"
+        "    pushq %rbx\n"
+        "    pushq %r12\n"
+        "    pushq %r13\n"
+        "    pushq %r14\n"
+        "    pushq %r15\n"
+        "    movq %rsp, (%rdi)\n"
+        "    movq %rsi, %rsp\n"
         "    wrfsbase %rdx\n"
-        "    popq %r15\n"
+        "1:  popq %r15\n"
         "    popq %r14\n"
         "    popq %r13\n"
         "    popq %r12\n"
@@ -88,14 +110,15 @@ __asm__(".text\n"
         "    ret\n"
         ".size ambit__host_swap, .-ambit__host_swap\n");
 
+/* The first word of what it points to is itself. */
 static uintptr_t thread_pointer(void) {
     uintptr_t pointer;
-    __asm__ volatile("rdfsbase %0" : "=r"(pointer));
+    __asm__ volatile("movq %%fs:0, %0" : "=r"(pointer));
     return pointer;
 }
 
 /* HWCAP2_FSGSBASE, bit 1: the kernel has switched it on. */
-static bool can_borrow(void) { return getauxval(AT_HWCAP2) & 2; }
+static bool can_write_register(void) { return getauxval(AT_HWCAP2) & 2; }
 
 /* So that the swap's return goes to `entry`, which finds the stack aligned as after a call. */
 static void prepare_stack(sleeper *host, void (*entry)(void)) {
@@ -107,18 +130,33 @@ static void prepare_stack(sleeper *host, void (*entry)(void)) {
 }
 #else
 static uintptr_t thread_pointer(void) { return 0; }
-static bool can_borrow(void) { return false; }
+static bool can_write_register(void) { return false; }
 static void prepare_stack(sleeper *host, void (*entry)(void)) { (void)host, (void)entry; }
-static void ambit__host_swap(void **save, void *stack_pointer, uintptr_t pointer) {
+static void ambit__host_swap(void **save, void *stack_pointer) { (void)save, (void)stack_pointer; }
+static void ambit__host_swap_all(void **save, void *stack_pointer, uintptr_t pointer) {
     (void)save, (void)stack_pointer, (void)pointer;
 }
 #endif
 
+static void swap_by_header(sleeper *from, const sleeper *to) {
+    ambit__header *header = ambit__host_header;
+    from->vector = header->vector;
+    from->error = *ambit__host_error;
+    header->pointer = to->thread_pointer;
+    header->vector = to->vector;
+    *ambit__host_error = to->error;
+    ambit__host_swap(&from->stack_pointer, to->stack_pointer);
+}
+
 static void go(unsigned from, unsigned to) {
     running = to;
+    if (by_header) {
+        swap_by_header(&hosts[from], &hosts[to]);
+        return;
+    }
     if (borrowing) {
-        ambit__host_swap(&hosts[from].stack_pointer, hosts[to].stack_pointer,
-                         hosts[to].thread_pointer);
+        ambit__host_swap_all(&hosts[from].stack_pointer, hosts[to].stack_pointer,
+                             hosts[to].thread_pointer);
         return;
     }
     gate_open(&hosts[to]);
@@ -147,8 +185,10 @@ static void *sleep_for_ever(void *given) {
     self->high = (uintptr_t)here; /* above are the C library's frames, and thread-local memory */
     self->top = (char *)(((uintptr_t)here - BELOW_ITS_FRAMES) & ~(uintptr_t)63);
     self->thread_pointer = thread_pointer();
+    if (by_header) self->vector = ((ambit__header *)self->thread_pointer)->vector;
     gate_open(&hosts[RUNNER]); /* the numbers above are there */
     if (!borrowing) {
+        ambit__crash_thread_begins((unsigned)(self - hosts));
         (void)__builtin_setjmp(self->home);
         if (!self->begins) gate_wait(self);
         self->begins = false;
@@ -158,13 +198,31 @@ static void *sleep_for_ever(void *given) {
     return NULL;
 }
 
+/* AMBIT_SCHEDULE_HOST asks for one of the ways that there are: "kernel", "header" or "register". */
+static void choose_way(void) {
+    const char *wish = getenv("AMBIT_SCHEDULE_HOST");
+    if (wish && strcmp(wish, "kernel") == 0) return;
+    bool header_wanted = wish && strcmp(wish, "header") == 0;
+    if (can_write_register() && !header_wanted)
+        borrowing = true;
+    else
+        borrowing = by_header = ambit__host_header_works();
+}
+
+/* Another thread than last time may be the runner. */
+static void note_runner(void) {
+    hosts[RUNNER].thread_pointer = thread_pointer();
+    if (by_header) ambit__host_header_is((ambit__header *)hosts[RUNNER].thread_pointer);
+}
+
 bool ambit__host_prepare(unsigned count) {
     if (!host_count) {
-        const char *wish = getenv("AMBIT_SCHEDULE_HOST"); /* "kernel": do not borrow */
-        borrowing = can_borrow() && !(wish && strcmp(wish, "kernel") == 0);
-        hosts[RUNNER].thread_pointer = thread_pointer();
+        choose_way();
         note_bounds(&hosts[RUNNER]);
     }
+    note_runner();
+    if (!borrowing && host_process != getpid()) host_count = 0;
+    host_process = getpid();
     while (host_count < count) {
         pthread_t thread;
         int error = __real_pthread_create(&thread, NULL, sleep_for_ever, &hosts[host_count]);
@@ -175,8 +233,6 @@ bool ambit__host_prepare(unsigned count) {
         gate_wait(&hosts[RUNNER]);
         host_count++;
     }
-    hosts[RUNNER].thread_pointer =
-        thread_pointer(); /* another thread may be the runner this time */
     return true;
 }
 

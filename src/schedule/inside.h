@@ -19,8 +19,8 @@
  *   random.c, explore.c, explore_meet.c, follow.c  strategies
  *   run.c, again.c, shrink.c  many schedules; one that failed once more, and shorter
  *   mutant.c, survey.c        weakened orders, and which of them are noticed
- *   symbol.c, variable.c, row.c, table.c, report.c  what is told
- *   crash.c, watchdog.c       ends that nobody planned
+ *   symbol.c, variable.c, row.c, table.c, report.c, black_box.c  what is told
+ *   crash.c, watchdog.c, system_call.c  ends that nobody planned
  *   main.c, main_entry.c, command.c, alone.c  the program of tests
  *
  * Nothing here is compiled with -fsanitize=thread, calls malloc in a schedule, or is thread-safe:
@@ -30,6 +30,7 @@
 
 #include <stddef.h>
 #include <string.h>
+#include <sys/types.h>
 
 #include "ambit/schedule.h"
 
@@ -436,12 +437,22 @@ void ambit__crash_catch(bool on);
 /* Set by who reads the program's memory for it, before it does: the line that wants it. It need not be there,
  * and the crash is the line's then. */
 extern const void *volatile ambit__reading_for;
+/* Where threads of the kernel run by themselves (host.c): one of them begins, and its number for the kernel; 0
+ * where they do not. */
+void ambit__crash_thread_begins(unsigned index);
+pid_t ambit__crash_thread(unsigned index);
+/* The line of the program that thread `index` is at: that of the instruction, or the innermost on its stack that
+ * has called somebody else's code. NULL: none is found. Takes no lock. */
+const void *ambit__site_on_stack(unsigned index, uintptr_t pc, uintptr_t stack_pointer);
 
+/* system_call.c: "openat"; "without a name here" of one that is too new. */
+const char *ambit__system_call_name(long number);
 /* Ends the program, saying why, when no step is taken for some seconds. Between the two calls only. */
 void ambit__watchdog_start(void);
 void ambit__watchdog_stop(void);
-/* Tells `text` and where the thread that runs is; called on the watchdog's own thread (report.c). */
-void ambit__report_stuck(const char *text);
+/* Tells `text` and where the thread that runs is: at `site`, if that is known. Called on the watchdog's own
+ * thread (report.c). */
+void ambit__report_stuck(const char *text, const void *site);
 
 /* ---- mutant.c -------------------------------------------------------------------------------- */
 

@@ -3,6 +3,8 @@
  * One test alone is run in this process, so that a debugger sees it. Several have a child each: what
  * the `before` of one leaves in memory is not there for the next, so a test takes the same way alone as it
  * does among others, and its seeds are worth something. */
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <regex.h>
 #include <signal.h>
@@ -169,12 +171,25 @@ static void print_replay(const ambit__schedule_test *test, const ambit__command 
                  outcome->replays_same, command->replays, outcome->result.trace_hash);
 }
 
+/* False, and told, if another schedule was played than the one that is meant. */
+static bool is_meant(const ambit__schedule_test *test, const ambit__command *command,
+                     const ambit__outcome *outcome) {
+    uint64_t hash = outcome->result.trace_hash;
+    if (!command->trace_hash || outcome->status == 2 || outcome->signal) return true;
+    if (hash == command->trace_hash) return true;
+    (void)printf("FAIL %s: trace hash 0x%016" PRIx64 ", expected 0x%016" PRIx64
+                 ": the program takes other steps than the one\n     that this was printed by, "
+                 "so it is another schedule: look for it with --schedules\n",
+                 test->name, hash, command->trace_hash);
+    return false;
+}
+
 static void account(const ambit__schedule_test *test, const ambit__command *command,
                     const ambit__outcome *outcome, struct totals *totals) {
     totals->schedules += outcome->result.schedules;
     totals->seconds += outcome->result.seconds;
     if (outcome->status == 2) totals->refused++;
-    if (outcome->status == 1) totals->failed++;
+    bool failed = outcome->status == 1;
     if (outcome->signal > 0)
         (void)printf("FAIL %s: its process died, by signal %d\n", test->name, outcome->signal);
     else if (outcome->signal)
@@ -185,8 +200,10 @@ static void account(const ambit__schedule_test *test, const ambit__command *comm
                      outcome->result.schedules);
     if (command->replays && outcome->status == 0) {
         print_replay(test, command, outcome);
-        if (outcome->replays_same != command->replays) totals->failed++;
+        if (outcome->replays_same != command->replays) failed = true;
     }
+    if (!is_meant(test, command, outcome)) failed = true;
+    if (failed) totals->failed++;
     (void)fflush(stdout);
 }
 
@@ -253,6 +270,22 @@ static uint64_t count_replays(const ambit__schedule_test *test, const ambit__com
     return ambit__main_fork(&job, &verdict) ? verdict.outcome.replays_same : 0;
 }
 
+/* Before anything is played: whether the file can be written. Nothing is in it yet. */
+static bool can_write(const char *path, bool *made) {
+    int file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    *made = file >= 0;
+    if (file < 0) file = open(path, O_WRONLY | O_CLOEXEC);
+    if (file >= 0) return close(file) == 0;
+    (void)fprintf(stderr, "--json: expected a file that can be written: %s: %s\n", path,
+                  strerror(errno)); /* NOLINT(concurrency-mt-unsafe): no other thread */
+    return false;
+}
+
+static void leave_json(const char *path, bool made) {
+    if (made) (void)unlink(path);
+    (void)fprintf(stderr, "--json: %s is not written: figures are of a run that is clean\n", path);
+}
+
 static bool write_json(const char *program, const ambit__command *command,
                        const struct totals *totals, const ambit__survey *survey,
                        const ambit__schedule_test *test) {
@@ -285,22 +318,31 @@ static int run_program(const char *program, const ambit__command *command,
                        const ambit__schedule_test *const *tests, unsigned count) {
     struct totals totals = {0};
     ambit__survey survey = {0};
-    bool alone = count == 1 && !command->mutants && !command->json;
+    bool alone = count == 1 && !command->mutants && !command->json, made = false;
+    if (command->json && !can_write(command->json, &made)) return 1;
     if (command->mutants && !ambit__mutants_watch()) {
         perror("--mutants");
         return 1;
     }
-    if (!run_all(tests, count, command, alone, &totals)) return 1;
+    bool played = run_all(tests, count, command, alone, &totals);
+    if (command->json && (!played || totals.refused || totals.failed))
+        leave_json(command->json, made);
+    if (!played) return 1;
     if (totals.refused) return 2;
     if (totals.failed) {
         if (command->mutants)
             (void)fprintf(stderr, "no mutants: the tests must be clean without them\n");
         return 1;
     }
-    if (command->mutants && !ambit__survey_run(tests, count, command, covers, &survey)) return 1;
-    if (command->json &&
-        !write_json(program, command, &totals, command->mutants ? &survey : NULL, tests[0]))
+    if (command->mutants && !ambit__survey_run(tests, count, command, covers, &survey)) {
+        if (command->json) leave_json(command->json, made);
         return 1;
+    }
+    if (command->json &&
+        !write_json(program, command, &totals, command->mutants ? &survey : NULL, tests[0])) {
+        if (made) (void)unlink(command->json);
+        return 1;
+    }
     return survey.survivor_count ? 1 : 0;
 }
 
@@ -322,9 +364,9 @@ int ambit_schedule_main(int argc, char **argv) {
     if (!tests) return 1;
     for (ambit__schedule_test *test = first_test; test; test = test->next)
         if (is_chosen(test, &command)) tests[count++] = test;
-    if (command.choices && count != 1) {
-        (void)fprintf(stderr, "--choices: %u tests chosen, expected one --only that names one\n",
-                      count);
+    if ((command.choices || command.trace_hash) && count != 1) {
+        (void)fprintf(stderr, "%s: %u tests chosen, expected one --only that names one\n",
+                      command.choices ? "--choices" : "--trace-hash", count);
         count = 0;
     }
     int status = !count         ? 2

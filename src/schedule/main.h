@@ -15,6 +15,7 @@ typedef struct ambit__command {
     unsigned only_count;
     const char *part, *json;
     uint64_t schedules, seed, replays, mutant_schedules;
+    uint64_t trace_hash; /* 0: any */
     unsigned depth, preemptions;
     ambit__written *choices;
     size_t choice_count;

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "schedule/descriptor.h"
 #include "schedule/report.h"
 
 static const char *const failure_names[] = {
@@ -75,11 +76,19 @@ static bool is_runtime(const void *site) {
     return strcmp(name, "entry") == 0 || strncmp(name, "ambit__", 7) == 0;
 }
 
+#define CALLS_TOLD 24 /* the innermost: of a function that calls itself for ever nobody reads all */
+
 static void print_calls(FILE *out, const void *site, const ambit__schedule_thread *thread) {
     if (site) print_site(out, site);
     unsigned count = thread->call_count < AMBIT__CALLS ? thread->call_count : AMBIT__CALLS;
-    while (count-- > 0)
-        if (count > 0 || !is_runtime(thread->calls[0])) print_site(out, thread->calls[count]);
+    for (unsigned told = 0; count-- > 0; told++) {
+        if (count == 0 && is_runtime(thread->calls[0])) return;
+        if (told == CALLS_TOLD) {
+            (void)fprintf(out, "        ... %u more calls\n", thread->call_count - told);
+            return;
+        }
+        print_site(out, thread->calls[count]);
+    }
 }
 
 /* ---- Who waits -------------------------------------------------------------------------------- */
@@ -114,7 +123,10 @@ static void print_waiting(FILE *out, unsigned index, const ambit__operation *wai
         (void)fputs(waiting->waits_for, out);
     }
     bool own = waiting->kind == AMBIT__OP_JOIN || waiting->kind == AMBIT__OP_GRACE;
-    if (!own && waiting->address)
+    int descriptor = ambit__descriptor_number(waiting->address);
+    if (descriptor >= 0)
+        (void)fprintf(out, ", descriptor %d", descriptor);
+    else if (!own && waiting->address)
         (void)fprintf(out, " %s",
                       ambit__address_text((uintptr_t)waiting->address, 0, name, sizeof name));
     if (waiting->holder_known) {
@@ -196,8 +208,10 @@ static void print_again(FILE *out, const ambit__story *story) {
     (void)fputs("\n", out);
     if (story->before) return; /* it has no choice */
     if (!story->by_choices)
-        (void)fprintf(out, "    play it again:   --only=%s --strategy=%s%s --seed=0x%" PRIx64 "\n",
-                      story->name, story->strategy, story->settings, story->seed);
+        (void)fprintf(out,
+                      "    play it again:   --only=%s --strategy=%s%s --seed=0x%" PRIx64
+                      " --trace-hash=0x%016" PRIx64 "\n",
+                      story->name, story->strategy, story->settings, story->seed, story->hash);
     if (ambit__found.failure == AMBIT_SCHEDULE_DIVERGED)
         return; /* nothing plays that again for sure */
     (void)fprintf(out, "    as in the table: --only=%s --strategy=%s --choices=", story->name,
@@ -225,30 +239,31 @@ void ambit__report_failure(FILE *out, const ambit__story *story) {
     ambit__table table = {ambit__rows, ambit__row_count, failing_row(),
                           all_wait(ambit__found.failure) ? ambit__found.waiting : NULL};
     ambit__table_print(out, &table);
+    ambit__black_boxes_print(out);
     print_again(out, story);
     (void)fflush(out);
 }
 
 /* ---- Stuck ------------------------------------------------------------------------------------ */
 
-void ambit__report_stuck(const char *text) {
+void ambit__report_stuck(const char *text, const void *site) {
     /* The call that hangs may hold a lock that we need for the names: then the alarm ends it. */
     (void)signal(SIGALRM, SIG_DFL);
     (void)alarm(5);
     const ambit__schedule_thread *self = ambit__self;
-    (void)fprintf(stderr, "\nambit::schedule: %s: %s\n",
-                  ambit__options && ambit__options->name ? ambit__options->name : "?", text);
+    const char *test = ambit__options && ambit__options->name ? ambit__options->name : "?";
+    (void)fprintf(stderr, "\nambit::schedule: %s: %s\n", test, text);
     if (ambit__playing.strategy)
         (void)fprintf(stderr, "    play it again:   --only=%s --strategy=%s --seed=0x%" PRIx64 "\n",
-                      ambit__options ? ambit__options->name : "", ambit__playing.strategy->name,
-                      ambit__playing.seed);
+                      test, ambit__playing.strategy->name, ambit__playing.seed);
     (void)fflush(stderr);
     if (self) {
         const char *name = ambit__function_name(self->start ? (const void *)(uintptr_t)self->start
                                                             : (const void *)(uintptr_t)self->run);
-        (void)fprintf(stderr, "    thread %u, which began with %s(), in calls from:\n", self->index,
-                      name ? name : "?");
-        print_calls(stderr, NULL, self);
+        bool known = site || self->call_count > 1;
+        (void)fprintf(stderr, "    thread %u, which began with %s()%s\n", self->index,
+                      name ? name : "?", known ? ", is here:" : "");
+        if (known) print_calls(stderr, site, self);
     }
     (void)fflush(stderr);
     (void)alarm(0);

@@ -52,6 +52,8 @@ void ambit__table_print(FILE *out, const ambit__table *table);
 /* row.c: what one row says, without its place: "store flag = 1 release". */
 void ambit__row_text(const ambit__operation *row, char *text, size_t bytes);
 const char *ambit__order_name(int order);
+/* black_box.c: which functions of the rows, and which libraries, nobody sees into; nothing if there are none. */
+void ambit__black_boxes_print(FILE *out);
 
 /* follow.c: decisions as letters and digits, and back; false: `text` is none. */
 void ambit__choices_print(FILE *out, const ambit__written *choices, size_t count);
@@ -86,7 +88,5 @@ typedef struct ambit__now_playing {
     uint64_t seed;
 } ambit__now_playing;
 extern ambit__now_playing ambit__playing;
-/* A call that blocks for real, or code that never takes a step: says where, from the watchdog's thread. */
-void ambit__report_stuck(const char *text);
 
 #endif

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 
+#include "schedule/descriptor.h"
 #include "schedule/report.h"
 
 static void add(char *text, size_t bytes, const char *format, ...)
@@ -33,7 +34,10 @@ static void add_value(const ambit__operation *row, uint64_t value, char *text, s
 static void add_object(const ambit__operation *row, char *text, size_t bytes) {
     char name[96];
     if (!row->address) return;
-    if (ambit__address_name((uintptr_t)row->address, row->size, name, sizeof name))
+    int descriptor = ambit__descriptor_number(row->address);
+    if (descriptor >= 0)
+        add(text, bytes, " descriptor %d", descriptor);
+    else if (ambit__address_name((uintptr_t)row->address, row->size, name, sizeof name))
         add(text, bytes, " %s", name);
     else
         add(text, bytes, " %p", row->address);
@@ -135,6 +139,8 @@ void ambit__row_text(const ambit__operation *row, char *text, size_t bytes) {
         add_atomic(row, text, bytes);
         break;
     case AMBIT__OP_SPAWN:
+        if (!row->value) break; /* there was no place for it; nobody spawns the first one */
+        /* fall through */
     case AMBIT__OP_JOIN:
         add(text, bytes, " thread %" PRIu64, row->value);
         break;

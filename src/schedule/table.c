@@ -172,7 +172,7 @@ static void print_row(const struct layout *layout, size_t index, unsigned *step)
     bool marked = index == layout->table->failing;
     ambit__row_text(row, text, sizeof text);
     if (is_step(row))
-        (void)snprintf(head, sizeof head, "%c%4u", marked ? '>' : ' ', ++*step % 10000);
+        (void)snprintf(head, sizeof head, "%c%4u", marked ? '>' : ' ', ++*step % 100000);
     else
         (void)snprintf(head, sizeof head, "%s", marked ? ">" : "");
     print_cell(layout, index, row->thread, text, head, place_of(row, place, sizeof place));

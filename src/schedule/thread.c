@@ -1,4 +1,5 @@
 /* The threads of a schedule: how they come and go. */
+#include <errno.h>
 #include <stdlib.h>
 
 #include "schedule/inside.h"
@@ -42,6 +43,7 @@ static ambit__schedule_thread *find_place(const ambit__schedule_thread *parent) 
 /* First on its own stack. */
 static void entry(void) {
     ambit__schedule_thread *self = ambit__self;
+    errno = 0; /* the thread of another schedule may have left its own */
     ambit__take_first();
     if (self->start) ambit__exit(self->start(self->argument));
     self->run(self->argument);

@@ -4,7 +4,6 @@
  * The watchdog is a thread of the kernel's that looks on from outside: the one thing here that goes by real
  * time. It decides nothing within schedules. */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -13,16 +12,12 @@
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "schedule/inside.h"
 
 #define PATIENCE_SECONDS 5
-#ifdef SYS_pause
-#define SYS_PAUSE SYS_pause
-#else
-#define SYS_PAUSE SYS_ppoll
-#endif
 
 static pthread_t watcher;
 static bool watching;
@@ -31,55 +26,6 @@ static pid_t watched; /* the thread of the kernel's that runs the schedules */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t stopped; /* with the monotonic clock */
 static bool stop;
-
-static const struct {
-    long number;
-    const char *name;
-} blocking[] = {
-    {SYS_read, "read"},
-    {SYS_write, "write"},
-    {SYS_pread64, "pread"},
-    {SYS_readv, "readv"},
-    {SYS_writev, "writev"},
-#ifdef SYS_poll
-    {SYS_poll, "poll"},
-    {SYS_select, "select"},
-    {SYS_epoll_wait, "epoll_wait"},
-    {SYS_pause, "pause"},
-#endif
-    {SYS_ppoll, "ppoll"},
-    {SYS_pselect6, "pselect"},
-    {SYS_epoll_pwait, "epoll_pwait"},
-    {SYS_accept, "accept"},
-    {SYS_accept4, "accept4"},
-    {SYS_connect, "connect"},
-    {SYS_recvfrom, "recvfrom"},
-    {SYS_recvmsg, "recvmsg"},
-    {SYS_sendto, "sendto"},
-    {SYS_sendmsg, "sendmsg"},
-    {SYS_futex, "futex"},
-    {SYS_nanosleep, "nanosleep"},
-    {SYS_clock_nanosleep, "clock_nanosleep"},
-    {SYS_wait4, "wait4"},
-    {SYS_waitid, "waitid"},
-    {SYS_flock, "flock"},
-    {SYS_fcntl, "fcntl"},
-    {SYS_openat, "openat"},
-    {SYS_fsync, "fsync"},
-    {SYS_msgrcv, "msgrcv"},
-    {SYS_semtimedop, "semtimedop"},
-    {SYS_mq_timedreceive, "mq_timedreceive"},
-    {SYS_rt_sigtimedwait, "rt_sigtimedwait"},
-    {SYS_rt_sigsuspend, "rt_sigsuspend"},
-    {SYS_io_getevents, "io_getevents"},
-    {SYS_io_uring_enter, "io_uring_enter"},
-};
-
-static const char *call_name(long number) {
-    for (unsigned i = 0; i < sizeof blocking / sizeof *blocking; i++)
-        if (blocking[i].number == number) return blocking[i].name;
-    return "without a name here";
-}
 
 /* What `/proc/self/task/TID/FILE` says; empty if it cannot be read. */
 static void read_about(const char *file, char *text, size_t size) {
@@ -102,58 +48,106 @@ static char state_letter(void) {
     return name_end[2];
 }
 
-/* The system call a thread is in, -1 if it runs or nobody knows. */
-static long call_of(pid_t thread) {
-    char text[256];
-    pid_t before = watched;
-    watched = thread;
+/* ---- Where the thread is --------------------------------------------------------------------- */
+
+typedef struct stand {
+    long call; /* system call it is in, -1 if none or not known */
+    char argument[24];
+    uintptr_t pc, stack_pointer; /* 0: not known */
+} stand;
+
+/* Of a thread that waits, /proc tells: number, six arguments, stack pointer, instruction. */
+static stand stand_in_kernel(void) {
+    stand found = {.call = -1};
+    char text[256], *rest;
     read_about("syscall", text, sizeof text);
-    watched = before;
-    char *rest;
     long number = strtol(text, &rest, 10);
-    return rest == text ? -1 : number;
-}
-
-/* Where threads cannot be borrowed, the schedule's own run, and the one that was told to watch sleeps: then
- * it is the one of the others that does something else. */
-static void find_watched(void) {
-    DIR *tasks = call_of(watched) == SYS_futex ? opendir("/proc/self/task") : NULL;
-    if (!tasks) return;
-    /* NOLINTNEXTLINE(concurrency-mt-unsafe): the directory is this call's own */
-    for (const struct dirent *entry; (entry = readdir(tasks));) {
-        pid_t thread = (pid_t)strtol(entry->d_name, NULL, 10);
-        if (thread <= 0 || thread == (pid_t)syscall(SYS_gettid)) continue;
-        long number = call_of(thread);
-        if (number != SYS_futex && number != SYS_PAUSE) watched = thread;
+    if (rest == text) return found; /* "running" */
+    found.call = number;
+    unsigned index = 0;
+    for (char *word = strtok_r(rest, " \n", &rest); word; word = strtok_r(NULL, " \n", &rest)) {
+        if (index == 0) (void)snprintf(found.argument, sizeof found.argument, "%s", word);
+        if (index == 6) found.stack_pointer = (uintptr_t)strtoull(word, NULL, 16);
+        if (index == 7) found.pc = (uintptr_t)strtoull(word, NULL, 16);
+        index++;
     }
-    (void)closedir(tasks);
+    return found;
 }
 
-static void describe(char *text, size_t size, unsigned seconds) {
-    char call[256];
-    find_watched();
+/* One that runs is asked by a signal, and stays in its handler: there is nothing to go on for. Its registers are
+ * there when `asked` is released. */
+static struct {
+    uintptr_t pc, stack_pointer;
+    bool answered;
+} asked;
+
+static void answer(int number, siginfo_t *info, void *context) {
+    (void)number, (void)info;
+#ifdef __x86_64__
+    const greg_t *registers = ((const ucontext_t *)context)->uc_mcontext.gregs;
+    asked.pc = (uintptr_t)registers[REG_RIP];
+    asked.stack_pointer = (uintptr_t)registers[REG_RSP];
+#else
+    (void)context;
+#endif
+    /* pairs with the load in ask() */
+    __atomic_store_n(&asked.answered, true, __ATOMIC_RELEASE);
+    for (;;) (void)pause();
+}
+
+static void ask(stand *of) {
+    struct sigaction own = {.sa_sigaction = answer, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    if (sigaction(SIGPROF, &own, NULL) ||
+        syscall(SYS_tgkill, (long)getpid(), (long)watched, (long)SIGPROF))
+        return;
+    for (unsigned i = 0; i < 100; i++) {
+        /* pairs with the store in answer() */
+        if (__atomic_load_n(&asked.answered, __ATOMIC_ACQUIRE)) {
+            of->pc = asked.pc;
+            of->stack_pointer = asked.stack_pointer;
+            return;
+        }
+        (void)usleep(1000);
+    }
+}
+
+/* Fills in the text; returns the line, NULL if that cannot be found out. */
+static const void *describe(char *text, size_t size, unsigned seconds) {
+    const ambit__schedule_thread *self = ambit__self;
+    /* Where threads cannot be borrowed, the schedule's own run, and the one that was told to watch sleeps. */
+    if (self && ambit__crash_thread(self->index)) watched = ambit__crash_thread(self->index);
     char letter = state_letter();
-    read_about("syscall", call, sizeof call);
+    stand found = stand_in_kernel();
     int length = snprintf(text, size, "no step for %u s: the program ", seconds);
     text += length;
     size -= (size_t)length;
-    char *rest;
-    long number = strtol(call, &rest, 10);
+    if (letter == 'R' || found.call < 0) ask(&found);
     if (letter == 'R')
         (void)snprintf(text, size, "runs for ever, in a loop in which nothing is shared");
-    else if (rest != call && number >= 0)
+    else if (found.call >= 0)
         (void)snprintf(text, size, "waits in system call %s (%ld), first argument %s",
-                       call_name(number), number, strtok_r(rest, " \n", &rest));
+                       ambit__system_call_name(found.call), found.call, found.argument);
     else
         (void)snprintf(text, size, "waits in the kernel (state %c), in a call that cannot be seen",
                        letter);
+    if (!self || !found.pc) return NULL;
+    return ambit__site_on_stack(self->index, found.pc, found.stack_pointer);
 }
+
+/* ---- The watchdog ---------------------------------------------------------------------------- */
 
 static unsigned wanted_patience(void) {
     /* NOLINTNEXTLINE(concurrency-mt-unsafe): no other thread is under way */
     const char *wish = getenv("AMBIT_SCHEDULE_PATIENCE");
-    long seconds = wish ? strtol(wish, NULL, 10) : 0;
-    return seconds > 0 && seconds < 86400 ? (unsigned)seconds : PATIENCE_SECONDS;
+    if (!wish) return PATIENCE_SECONDS;
+    char *end;
+    errno = 0;
+    long seconds = strtol(wish, &end, 10);
+    if (end != wish && !*end && !errno && seconds > 0 && seconds < 86400) return (unsigned)seconds;
+    (void)fprintf(stderr,
+                  "AMBIT_SCHEDULE_PATIENCE: \"%s\", expected seconds from 1 to 86399; it is %d\n",
+                  wish, PATIENCE_SECONDS);
+    return PATIENCE_SECONDS;
 }
 
 /* False when it was told to stop. */
@@ -181,8 +175,8 @@ static void *watch(void *given) {
         seen = now;
         if (still < patience_seconds) continue;
         char text[512];
-        describe(text, sizeof text, still);
-        ambit__report_stuck(text);
+        const void *site = describe(text, sizeof text, still);
+        ambit__report_stuck(text, site);
         _exit(1);
     }
     return NULL;

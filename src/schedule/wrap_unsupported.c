@@ -4,12 +4,15 @@
  * Calls that would wait for the world outside wait for ever in here, since all threads are one to the
  * kernel; and a copy of the process, or a jump out of frames, would take the runtime with it. */
 #define _GNU_SOURCE
-#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/types.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
-#include "schedule/inside.h"
+#include "schedule/descriptor.h"
 
 #define HERE __builtin_return_address(0)
 
@@ -33,6 +36,7 @@ static void refuse(const char *name, const char *advice, const void *site) {
 #define NO_CHILDREN "a schedule has no child to wait for"
 #define NO_SIGNALS "signals are not part of a schedule; let a thread do what the handler does"
 #define NO_JUMPS "a jump out of functions leaves their locks and calls behind; return instead"
+#define NO_PIPE_END "what goes through it is not seen; use read() and write()"
 #define NO_OUTSIDE "it waits for another process; use a pipe() or an eventfd() of the scenario"
 
 REFUSED(fork, ONE_PROCESS)
@@ -78,6 +82,12 @@ REFUSED(msgrcv, NO_OUTSIDE)
 REFUSED(msgsnd, NO_OUTSIDE)
 REFUSED(semop, NO_OUTSIDE)
 REFUSED(semtimedop, NO_OUTSIDE)
+REFUSED(aio_suspend, "what it waits for is not the schedule's; use read() and write()")
+REFUSED(epoll_pwait2, "use epoll_wait() or epoll_pwait()")
+REFUSED(sigpause, NO_SIGNALS)
+REFUSED(splice, NO_PIPE_END)
+REFUSED(tee, NO_PIPE_END)
+REFUSED(vmsplice, NO_PIPE_END)
 REFUSED(dlclose, "what it unloads is not put back for the next schedule")
 
 /* Two that cannot be handed on like that: vfork()'s child would return from our frame, so it is a fork(),
@@ -96,46 +106,123 @@ long __wrap_clone(long a, long b, long c, long d, long e, long f, long g) {
     return __real_clone(a, b, c, d, e, f, g);
 }
 
-/* ---- Refused where they would wait ----------------------------------------------------------- */
-
-/* Refuses unless what is to be read from a stream is there: in it, or behind its descriptor. */
-static void expect_input(FILE *stream, const char *name, const void *site) {
-    if (stream->_IO_read_ptr < stream->_IO_read_end) return; /* it has been read */
-    int descriptor = fileno(stream);
-    struct pollfd input = {.fd = descriptor, .events = POLLIN};
-    if (descriptor < 0 || poll(&input, 1, 0) != 0) return;
-    ambit__fail(AMBIT_SCHEDULE_UNSUPPORTED, site, NULL,
-                "%s() of descriptor %d would wait for input: read it before the schedule", name,
-                descriptor);
+/* The lists of these end with NULL, so they are counted, and go on as arrays. */
+#define ARGUMENTS_MOST 1024
+static void collect(const char *first, va_list *list, char **array) {
+    size_t count = 0;
+    for (const char *word = first; word && count < ARGUMENTS_MOST; word = va_arg(*list, char *))
+        array[count++] = (char *)(uintptr_t)word;
+    array[count] = NULL;
 }
 
-int __real_getchar(void);
-int __wrap_getchar(void);
-int __wrap_getchar(void) {
-    if (ambit__self) expect_input(stdin, "getchar", HERE);
-    return __real_getchar();
+int __wrap_execl(const char *path, const char *first, ...);
+int __wrap_execl(const char *path, const char *first, ...) {
+    char *words[ARGUMENTS_MOST + 1];
+    va_list list;
+    if (ambit__self) refuse("execl", ONE_PROCESS, HERE);
+    va_start(list, first);
+    collect(first, &list, words);
+    va_end(list);
+    return execv(path, words);
 }
 
-int __real_fgetc(FILE *stream);
-int __wrap_fgetc(FILE *stream);
-int __wrap_fgetc(FILE *stream) {
-    if (ambit__self) expect_input(stream, "fgetc", HERE);
-    return __real_fgetc(stream);
+int __wrap_execlp(const char *file, const char *first, ...);
+int __wrap_execlp(const char *file, const char *first, ...) {
+    char *words[ARGUMENTS_MOST + 1];
+    va_list list;
+    if (ambit__self) refuse("execlp", ONE_PROCESS, HERE);
+    va_start(list, first);
+    collect(first, &list, words);
+    va_end(list);
+    return execvp(file, words);
 }
 
-int __real_getc(FILE *stream);
-int __wrap_getc(FILE *stream);
-int __wrap_getc(FILE *stream) {
-    if (ambit__self) expect_input(stream, "getc", HERE);
-    return __real_getc(stream);
+int __wrap_execle(const char *path, const char *first, ...);
+int __wrap_execle(const char *path, const char *first, ...) {
+    char *words[ARGUMENTS_MOST + 1];
+    va_list list;
+    if (ambit__self) refuse("execle", ONE_PROCESS, HERE);
+    va_start(list, first);
+    collect(first, &list, words);
+    char *const *environment = va_arg(list, char *const *);
+    va_end(list);
+    return execve(path, words, environment);
 }
 
-char *__real_fgets(char *line, int bytes, FILE *stream);
-char *__wrap_fgets(char *line, int bytes, FILE *stream);
-char *__wrap_fgets(char *line, int bytes, FILE *stream) {
-    if (ambit__self) expect_input(stream, "fgets", HERE);
-    return __real_fgets(line, bytes, stream);
+/* ---- Signals --------------------------------------------------------------------------------- */
+
+/* Sent to itself, a signal ends the program, stops it for good, or runs a handler in the midst of anything. Those
+ * of crashes are what the program has found out about itself. */
+static void refuse_signal(const char *name, int signal, const void *site) {
+    const char *short_name = sigabbrev_np(signal);
+    bool crash = signal == SIGABRT || signal == SIGSEGV || signal == SIGBUS || signal == SIGFPE ||
+                 signal == SIGILL || signal == SIGTRAP;
+    char known[32];
+    (void)snprintf(known, sizeof known, "SIG%s", short_name ? short_name : "?");
+    if (crash) ambit__fail(AMBIT_SCHEDULE_ASSERTION, site, NULL, "%s(%s) was called", name, known);
+    ambit__fail(AMBIT_SCHEDULE_UNSUPPORTED, site, NULL, "%s() of %s is not controlled: " NO_SIGNALS,
+                name, short_name ? known : "a signal");
 }
+
+int __real_raise(int signal);
+int __wrap_raise(int signal);
+int __wrap_raise(int signal) {
+    if (ambit__self) refuse_signal("raise", signal, HERE);
+    return __real_raise(signal);
+}
+
+/* Without a signal it only asks whether somebody is there. */
+int __real_kill(pid_t whom, int signal);
+int __wrap_kill(pid_t whom, int signal);
+int __wrap_kill(pid_t whom, int signal) {
+    if (ambit__self && signal) refuse_signal("kill", signal, HERE);
+    return __real_kill(whom, signal);
+}
+
+int __real_killpg(pid_t whom, int signal);
+int __wrap_killpg(pid_t whom, int signal);
+int __wrap_killpg(pid_t whom, int signal) {
+    if (ambit__self && signal) refuse_signal("killpg", signal, HERE);
+    return __real_killpg(whom, signal);
+}
+
+__attribute__((weak)) int __real_tgkill(pid_t process, pid_t thread, int signal);
+int __wrap_tgkill(pid_t process, pid_t thread, int signal);
+int __wrap_tgkill(pid_t process, pid_t thread, int signal) {
+    if (ambit__self) refuse_signal("tgkill", signal, HERE);
+    return __real_tgkill(process, thread, signal);
+}
+
+int __real_sigqueue(pid_t whom, int signal, const union sigval value);
+int __wrap_sigqueue(pid_t whom, int signal, const union sigval value);
+int __wrap_sigqueue(pid_t whom, int signal, const union sigval value) {
+    if (ambit__self && signal) refuse_signal("sigqueue", signal, HERE);
+    return __real_sigqueue(whom, signal, value);
+}
+
+/* ---- Sockets --------------------------------------------------------------------------------- */
+
+/* All arguments are integers or pointers, the first a descriptor and the fourth flags. To others it may go
+ * through, if it does not wait; between threads of the schedule an other call is known. */
+#define OF_SOCKET(name, events, known)                                                             \
+    long __real_##name(long, long, long, long, long, long);                                        \
+    long __wrap_##name(long a, long b, long c, long d, long e, long f);                            \
+    long __wrap_##name(long a, long b, long c, long d, long e, long f) {                           \
+        if (ambit__self) expect_outside((int)a, (int)d, events, #name, known, HERE);               \
+        return __real_##name(a, b, c, d, e, f);                                                    \
+    }
+
+static void expect_outside(int descriptor, int flags, short events, const char *name,
+                           const char *known, const void *site) {
+    bool waits = !(flags & MSG_DONTWAIT) && ambit__descriptor_waits(descriptor);
+    if (ambit__descriptor_at(descriptor)->kind != AMBIT__OUTSIDE) refuse(name, known, site);
+    (void)ambit__descriptor_step(descriptor, events, waits, name, site);
+}
+
+OF_SOCKET(recvfrom, POLLIN, "within a schedule use recv() or recvmsg()")
+OF_SOCKET(recvmmsg, POLLIN, "within a schedule use recvmsg()")
+OF_SOCKET(sendto, POLLOUT, "within a schedule use send() or sendmsg()")
+OF_SOCKET(sendmmsg, POLLOUT, "within a schedule use sendmsg()")
 
 /* ---- The program ends ------------------------------------------------------------------------ */
 
