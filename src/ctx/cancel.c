@@ -182,7 +182,8 @@ static void deliver_callback(ambit_ctx *ctx, ambit__list *list, ambit_cancel *no
     const ambit_site *site = node->site; /* the callback may free the node */
     int64_t began_ns = *now_ns;
     ambit__store_relaxed(&ctx->callback_site, site);
-    ambit__store_relaxed(&ctx->callback_since_ns, began_ns);
+    /* Release pairs with the acquire in inspect(): who sees it running sees which one. */
+    ambit__store_release(&ctx->callback_since_ns, began_ns);
     bool stays = ambit__cancel_run(node);
     ambit__store_relaxed(&ctx->callback_since_ns, 0);
     *now_ns = ambit__clock_coarse();

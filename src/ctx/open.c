@@ -11,7 +11,8 @@ static void inspect(const ambit__entry *entry, ambit__facts *facts) {
     facts->closed = ambit__load_relaxed(&ctx->closed_site);
     facts->keeps = ambit__load_relaxed(&ctx->head.origin);
     facts->keeps_too = ambit__load_relaxed(&ctx->second);
-    facts->callback_since_ns = ambit__load_relaxed(&ctx->callback_since_ns);
+    /* Acquire pairs with the release in deliver_callback(). */
+    facts->callback_since_ns = ambit__load_acquire(&ctx->callback_since_ns);
     facts->callback = ambit__load_relaxed(&ctx->callback_site);
     facts->depth = ambit__load_relaxed(&ctx->head.depth) & ~AMBIT__DEPTH_MERGED;
     uint64_t keepers = ambit__ctx_keepers(ctx);
