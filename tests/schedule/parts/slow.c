@@ -2,7 +2,7 @@
  * running, or, when it has ended, by a later one; and it is counted as returned once. */
 #include "verdicts.h"
 
-AMBIT_SCHEDULE_COVERS("census/slow.c")
+AMBIT_SCHEDULE_COVERS("census/slow.c ctx/cancel.c:deliver_callback ctx/open.c:inspect")
 
 static void run_slow(void *argument) {
     (void)argument;
@@ -144,4 +144,31 @@ AMBIT_SCHEDULE_TEST_WITH(slow_callback_of_a_cancel_is_told_once,
     ambit_ctx_close(&cancelled);
     (void)ambit_verdict_check(count_told, NULL);
     ambit_schedule_assert(told == 1);
+}
+
+/* Who finds it running finds which one. */
+static void be_quick(ambit_ctx *of, void *argument) {
+    (void)of;
+    (void)argument;
+    ambit_schedule_yield();
+}
+static void open_with_a_quick_callback(void *argument) {
+    (void)argument;
+    prepare(AMBIT_VERDICT_SLOW_CALLBACK, AMBIT_VERDICT_OFF);
+    be(0);
+    put_young();
+    cancelled = open_below(ambit_background());
+    ambit_schedule_assert(!ambit_ctx_on_cancel(cancelled, &slow_node, be_quick, NULL));
+}
+AMBIT_SCHEDULE_TEST_WITH(running_callback_is_seen_with_its_line,
+                         .before = open_with_a_quick_callback) {
+    be(1);
+    ambit_schedule_thread other = start(0, cancel_slowly);
+    for (int i = 0; i < 3; i++) {
+        ambit__facts facts = {0};
+        ambit__slab_ctx.inspect(&cancelled->head.entry, &facts);
+        if (facts.callback_since_ns) ambit_schedule_assert(facts.callback == slow_node.site);
+    }
+    ambit_schedule_join(other);
+    ambit_ctx_close(&cancelled);
 }
