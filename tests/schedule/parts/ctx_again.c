@@ -1,7 +1,9 @@
-/* src/ctx/close.c, its first half: what goes, in which order, and what its memory is when it is another's. Nothing
- * of the last one is left in it: neither an end, nor a link, a descriptor or a value.
+/* src/ctx/close.c, its first half: what goes, in which order, and what its memory is when it is
+ * another's. Nothing of the last one is left in it: neither an end, nor a link, a descriptor or
+ * a value.
  *
- * What stands in a context is plain memory: who still has it to do with the last one races with the next. */
+ * What stands in a context is plain memory: who still has it to do with the last one races with
+ * the next. */
 #include <poll.h>
 
 #include "ctxs.h"
@@ -33,7 +35,8 @@ static void open_below_root(void) {
 static void cancel_root(void) { ambit_ctx_cancel(root, NULL); }
 static void drop_it(void) { ambit_ctx_drop(&hold); }
 
-/* The next one, most likely in the memory of `ctx`, hears of its own parent's end, once, and of no other. */
+/* The next one, most likely in the memory of `ctx`, hears of its own parent's end, once, and of
+ * no other. */
 static void live_again(void) {
     ambit_ctx *again = open_below(elsewhere);
     ambit_schedule_assert(!ambit_ctx_err(again) &&
@@ -120,7 +123,8 @@ AMBIT_SCHEDULE_TEST_WITH(the_next_one_orders_nothing, AFTER_MUSTER) {
     end(elsewhere);
 }
 
-/* Nobody waited for it, and its destructors have run: by its owner, or by whom one of them has given it to. */
+/* Nobody waited for it, and its destructors have run: by its owner, or by whom one of them has
+ * given it to. */
 static _Atomic(ambit_hold *) given;
 static void give_away(void *argument) {
     destroy(argument);
@@ -168,8 +172,8 @@ AMBIT_SCHEDULE_TEST_WITH(a_destructor_defers_another, AFTER_MUSTER) {
     end(elsewhere);
 }
 
-/* A destructor has the context armed (as ambit_ctx_fd() does, here in two steps), and the parent ends just then:
- * who tells the context is through with it before it is another's. */
+/* A destructor has the context armed (as ambit_ctx_fd() does, here in two steps), and the parent
+ * ends just then: who tells the context is through with it before it is another's. */
 static _Atomic(bool) asking;
 static void arm_its_own(void *argument) {
     bool fresh;
@@ -229,8 +233,8 @@ AMBIT_SCHEDULE_TEST_WITH(the_next_one_has_its_own_descriptor, AFTER_MUSTER) {
     end(elsewhere);
 }
 
-/* Asked for by two at once, and then after a fork, which the child would see as here: there is one at a time, it
- * is not readable before the end, and none is left. */
+/* Asked for by two at once, and then after a fork, which the child would see as here: there is
+ * one at a time, it is not readable before the end, and none is left. */
 static unsigned count_open(void) {
     unsigned open = 0;
     for (int fd = 0; fd < 16; fd++) open += look_at(fd) != POLLNVAL;
@@ -303,7 +307,8 @@ AMBIT_SCHEDULE_TEST_WITH(the_next_one_has_its_own_values, AFTER_MUSTER) {
 
 /* ---- Who goes before whom -------------------------------------------------------------------- */
 
-/* What a destructor of a child's reads of its parent is there, though the parent is closed beside it. */
+/* What a destructor of a child's reads of its parent is there, though the parent is closed
+ * beside it. */
 static void read_the_parents(void *argument) {
     check_many(argument, 100);
     destroyed++;

@@ -1,5 +1,5 @@
-/* src/ctx/cancel.c: first cause wins. A context that an ancestor or its own deadline has ended has that cause,
- * whoever cancels or asks it afterwards; and whatever anyone was told stays. */
+/* src/ctx/cancel.c: first cause wins. A context that an ancestor or its own deadline has ended
+ * has that cause, whoever cancels or asks it afterwards; and whatever anyone was told stays. */
 #include "ctxs.h"
 
 AMBIT_SCHEDULE_COVERS("ctx/cancel.c:derive ctx/cancel.c:settle_in_handler")
@@ -111,8 +111,8 @@ AMBIT_SCHEDULE_TEST_WITH(the_deadline_of_an_armed_one_came_first, AFTER_MUSTER) 
 
 /* ---- What comes at once ---------------------------------------------------------------------- */
 
-/* A cancel that came before the deadline is late: who asks meanwhile either finds the deadline, and the cancel
- * that too, or waits for the one who is writing the cause down. */
+/* A cancel that came before the deadline is late: who asks meanwhile either finds the deadline,
+ * and the cancel that too, or waits for the one who is writing the cause down. */
 static int64_t before_ns;
 static void end_it_late(void) {
     const ambit_cause cause = {AMBIT_CANCELLED, "late", NULL, 4};

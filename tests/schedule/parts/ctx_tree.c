@@ -176,8 +176,8 @@ AMBIT_SCHEDULE_TEST_WITH(armed_and_closed_it_is_disarmed, .before = muster) {
     end(ctx);
 }
 
-/* Cancelled itself, by who came between its arming and the look after it; at the root with its timer alone, or with
- * the link of a merged one. */
+/* Cancelled itself, by who came between its arming and the look after it; at the root with its
+ * timer alone, or with the link of a merged one. */
 static void cancel_grandchild(void) { ambit_ctx_cancel(grandchild, NULL); }
 static void cancel_while_it_is_registered(void) {
     ambit_schedule_thread other = start(1, cancel_grandchild);

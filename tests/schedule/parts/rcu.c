@@ -240,8 +240,8 @@ AMBIT_SCHEDULE_TEST_WITH(forks_meet_at_the_gate, .before = prepare_to_look) {
     ambit_schedule_join(two);
 }
 
-/* A synchronize is inside and waits for a reader, a fork waits for the synchronize, and the reader for a thread
- * that registers, calls and ends: all of these pass a fork that waits. */
+/* A synchronize is inside and waits for a reader, a fork waits for the synchronize, and the
+ * reader for a thread that registers, calls and ends: all of these pass a fork that waits. */
 static _Atomic(bool) reading;
 static void read_and_wait(void *argument) {
     register_thread(argument);

@@ -13,7 +13,8 @@ AMBIT_SCHEDULE_COVERS("ctx/shard.c ctx/shard.h ctx/ctx.h:ambit__ctx_count_by_thr
 #define SHARD_TEST(name, make, ...)                                                                \
     AMBIT_SCHEDULE_TEST_WITH(name, .before = make, .cxx20_release_sequences = true, __VA_ARGS__)
 
-/* Two threads beside the owner, who does what is between, and then all have gone and it has ended once. */
+/* Two threads beside the owner, who does what is between, and then all have gone and it has
+ * ended once. */
 static ambit_schedule_thread others[2];
 static void start_two(ambit_schedule_fn *one, void *its, ambit_schedule_fn *two, void *the_others) {
     others[0] = ambit_schedule_spawn(one, its);

@@ -1,5 +1,6 @@
-/* src/census/slow.c: callbacks that take too long, beside checks. Each is told once: by the check that finds it
- * running, or, when it has ended, by a later one; and it is counted as returned once. */
+/* src/census/slow.c: callbacks that take too long, beside checks. Each is told once: by the
+ * check that finds it running, or, when it has ended, by a later one; and it is counted as
+ * returned once. */
 #include "verdicts.h"
 
 AMBIT_SCHEDULE_COVERS("census/slow.c ctx/cancel.c:deliver_callback ctx/open.c:inspect")

@@ -228,8 +228,9 @@ AMBIT_SCHEDULE_TEST_WITH(destructors_find_the_record, .before = make_a_key_and_a
 
 /* ---- Forks ----------------------------------------------------------------------------------- */
 
-/* While a thread forks, nothing of the registry changes: of those who change it, one may have done so already
- * and not said it. This handler is older than the registry's, and so comes after it. */
+/* While a thread forks, nothing of the registry changes: of those who change it, one may have
+ * done so already and not said it. This handler is older than the registry's, and so comes after
+ * it. */
 static _Atomic(unsigned) changes;
 
 static void count_changes(void) {

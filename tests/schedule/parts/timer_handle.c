@@ -1,5 +1,5 @@
-/* src/timer/timer.c: timers by their handles. A handle of before names nothing, whoever has the object now; and of
- * those that stand together each goes on without the others. */
+/* src/timer/timer.c: timers by their handles. A handle of before names nothing, whoever has the
+ * object now; and of those that stand together each goes on without the others. */
 #include "timers.h"
 
 AMBIT_SCHEDULE_COVERS("timer/timer.c")

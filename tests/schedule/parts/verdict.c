@@ -1,5 +1,5 @@
-/* src/census/{check,verdict,crowd}.c: a check beside objects that go, are born again, and are closed. What is
- * reported was so, and is counted as returned once when it is no longer so. */
+/* src/census/{check,verdict,crowd}.c: a check beside objects that go, are born again, and are
+ * closed. What is reported was so, and is counted as returned once when it is no longer so. */
 #include "verdicts.h"
 
 AMBIT_SCHEDULE_COVERS("census/check.c census/verdict.c census/slab.h:ambit__slab_put")
@@ -349,7 +349,8 @@ AMBIT_SCHEDULE_TEST_WITH(crowd_of_one_line_is_counted_whole, .before = open_in_a
     ambit_schedule_join(other);
 }
 
-/* Two checks at once: the line is told by one of them, and returned by the one that no longer finds it. */
+/* Two checks at once: the line is told by one of them, and returned by the one that no longer
+ * finds it. */
 static void note_told(const ambit_verdict *verdict, void *user) {
     note_crowd(verdict, user);
     told++;

@@ -10,7 +10,8 @@ static ambit__entry *young;
 static int64_t start_ns;
 static unsigned told;
 
-/* Only `kind` is looked for. Objects go by the slab of contexts, and holds and timers there are none. */
+/* Only `kind` is looked for. Objects go by the slab of contexts, and holds and timers there are
+ * none. */
 static inline void prepare(ambit_verdict_kind kind, int64_t limit) {
     for (int other = 0; other < AMBIT_VERDICT_KINDS; other++)
         ambit_verdict_limit_set((ambit_verdict_kind)other, AMBIT_VERDICT_OFF);

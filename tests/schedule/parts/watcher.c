@@ -1,6 +1,8 @@
-/* src/census/watcher.c: the thread that checks, started and stopped by others and by its own hook.
+/* src/census/watcher.c: the thread that checks, started and stopped by others and by its own
+ * hook.
  *
- * Hooks write plain memory, and so does who has stopped the watcher: a hook that runs after is a race. */
+ * Hooks write plain memory, and so does who has stopped the watcher: a hook that runs after is a
+ * race. */
 #include <ambit/schedule.h>
 
 #include "base/clock.h"
@@ -97,7 +99,8 @@ WATCHER_TEST(another_checks_beside_it, .before = have_an_old_object, .early_ns =
     stopped = true;
 }
 
-/* Objects come and go beside its checks: what is told is counted, and returned when all are gone. */
+/* Objects come and go beside its checks: what is told is counted, and returned when all are
+ * gone. */
 static void come_and_go(void *argument) {
     (void)argument;
     for (int i = 0; i < 2; i++) {
@@ -214,7 +217,8 @@ WATCHER_TEST(a_stop_is_over_with_the_next_start, .before = have_an_old_object) {
     stopped = true;
 }
 
-/* By its own hook, which it outlives; then another starts it, whether it has ended or is about to. */
+/* By its own hook, which it outlives; then another starts it, whether it has ended or is about
+ * to. */
 static bool left; /* the hook that has asked for it */
 static void stop_from_inside(const ambit_verdict *verdict, void *user) {
     (void)user;
