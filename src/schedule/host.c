@@ -189,8 +189,9 @@ static void *sleep_for_ever(void *given) {
     gate_open(&hosts[RUNNER]); /* the numbers above are there */
     if (!borrowing) {
         ambit__crash_thread_begins((unsigned)(self - hosts));
-        (void)__builtin_setjmp(self->home);
-        if (!self->begins) gate_wait(self);
+        /* The first time it waits to be let go on, though it may be told what to begin with before it gets
+         * here; when it jumps back it has been. */
+        if (!__builtin_setjmp(self->home)) gate_wait(self);
         self->begins = false;
         self->entry();
     }
