@@ -341,7 +341,7 @@ void ambit__history_full_barrier(void);
 /* What stands last in modification order: for the kernel. Counts as an atomic access. */
 ambit__value ambit__history_newest(const volatile void *address, unsigned size, const void *site);
 
-/* ---- abi_plain.c: what the compiler calls --------------------------------------------------- */
+/* ---- abi_plain.c: what the compiler calls ---------------------------------------------------- */
 
 /* Some of the program is compiled with -fsanitize=thread. */
 extern bool ambit__instrumented;
@@ -437,8 +437,7 @@ void ambit__host_bounds(unsigned index, uintptr_t *stack_low, uintptr_t *stack_h
 /* Where its thread-local memory ends; 0 if that is not known. */
 uintptr_t ambit__host_thread_pointer(unsigned index);
 
-/* ---- The kernel's side: wrap_futex.c, wrap_descriptor.c, rcu.c, wrap_unsupported.c, watchdog.c
- *   ------- */
+/* ---- The kernel's side: wrap_futex.c, wrap_descriptor.c, rcu.c, wrap_unsupported.c, watchdog.c ---- */
 
 /* What gettid() says to the program. */
 static inline int ambit__thread_tid(unsigned index) { return 1000 + (int)index; }

@@ -45,7 +45,7 @@ static void open_two(void) {
     child = open_below(ctx);
 }
 
-/* ---- What a status tells ---------------------------------------------------------------------- */
+/* ---- What a status tells --------------------------------------------------------------------- */
 
 static int told; /* written before the cancel, and known by nothing else */
 

@@ -46,6 +46,11 @@ TIMER_TEST(handle_of_what_has_fired_takes_nothing, .before = make) {
     arm_in_its_place(&next);
     ambit_schedule_thread other = ambit_schedule_spawn(disarm_first, NULL);
     disarm_first(NULL);
+    /* Nor was it given back: another timer has another object. */
+    static bell more;
+    ambit_timer another = arm_bell(&more, AMBIT_SECOND);
+    ambit_schedule_assert(another.entry != next.entry);
+    ambit_schedule_assert(ambit_timer_disarm(another) == AMBIT_DISARMED);
     ambit_schedule_join(other);
     check_it_stands(next);
 }
