@@ -159,8 +159,10 @@ static void go(unsigned from, unsigned to) {
                              hosts[to].thread_pointer);
         return;
     }
+    int error = errno; /* the program's, which the system calls of a gate would change */
     gate_open(&hosts[to]);
     gate_wait(&hosts[from]);
+    errno = error;
     if (hosts[from].begins) __builtin_longjmp(hosts[from].home, 1);
 }
 
