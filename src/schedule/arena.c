@@ -24,7 +24,7 @@
 #define BLOCKS (1u << 20)
 /* Odd, in pages and in lines of the cache: no bit of an address above them stays. */
 #define SHIFT_BYTES (37 * (size_t)4096 + 9 * 64)
-#define POISONED_MOST 65536             /* of a kept block, which has to be saved before */
+#define POISONED_MOST 65536 /* of a kept block, which has to be saved before */
 #define NO_BLOCK UINT32_MAX
 
 /* Before there is an arena, no address is in it. */

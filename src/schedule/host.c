@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "schedule/header.h"
+#include "schedule/host.h"
 #include "schedule/inside.h"
 
 #define RUNNER AMBIT__THREADS

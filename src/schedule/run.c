@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "schedule/host.h"
 #include "schedule/run.h"
 
 #define CALIBRATIONS 8

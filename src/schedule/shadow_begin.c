@@ -6,6 +6,7 @@
  *
  * What is older than the schedule and given back in it stays, as the end puts everything back:
  * there is a list of it. */
+#include "schedule/host.h"
 #include "schedule/shadow.h"
 
 #define GONE 512

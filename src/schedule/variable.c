@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "schedule/heap.h"
+#include "schedule/host.h"
 #include "schedule/report.h"
 
 /* Variables that the debug information tells of: where, or how far into the thread-local memory. */
