@@ -34,8 +34,7 @@ double now_s(void) {
     return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
-/* ---- Options: bench/run has checked them, and says what they are
- *   ------------------------------- */
+/* ---- Options: bench/run has checked them, and says what they are ----------------------------- */
 
 static unsigned number(const char *text) { return (unsigned)strtoul(text, NULL, 10); }
 

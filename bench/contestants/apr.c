@@ -84,8 +84,7 @@ static void own_8_destructors(bench_thread *thread, uint64_t iterations) {
     }
 }
 
-/* ---- Looking values up: user data is kept in a hash by a string
- *   -------------------------------- */
+/* ---- Looking values up: user data is kept in a hash by a string ------------------------------ */
 
 static const char *const keys[] = {"key_0", "key_1", "key_2", "key_3", "key_4",
                                    "key_5", "key_6", "key_7", "key_8", "key_9"};

@@ -10,8 +10,7 @@ static int64_t coarse_ns(void) {
     return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
-/* ---- Open and close: a magazine of the thread's own, and the coarse clock
- *   --------------------- */
+/* ---- Open and close: a magazine of the thread's own, and the coarse clock -------------------- */
 
 typedef struct magazine {
     unsigned count;
@@ -34,8 +33,7 @@ static void open_close(bench_thread *thread, uint64_t iterations) {
     }
 }
 
-/* ---- Reading: one word for each context on the way up
- *   ----------------------------------------- */
+/* ---- Reading: one word for each context on the way up ---------------------------------------- */
 
 typedef struct scope {
     _Alignas(64) atomic_uint ended;
@@ -84,8 +82,7 @@ static void read_deadline(bench_thread *thread, uint64_t iterations) {
     }
 }
 
-/* ---- Hold and drop: up and down on one shared word
- *   --------------------------------------------- */
+/* ---- Hold and drop: up and down on one shared word ------------------------------------------- */
 
 static void up_down(bench_thread *thread, uint64_t iterations) {
     static _Alignas(64) atomic_uint holds;
@@ -97,8 +94,7 @@ static void up_down(bench_thread *thread, uint64_t iterations) {
     }
 }
 
-/* ---- Timers: a list of those with the same timeout, in the order of arming
- *   --------------------- */
+/* ---- Timers: a list of those with the same timeout, in the order of arming ------------------- */
 
 typedef struct list_timer {
     struct list_timer *next, *previous;

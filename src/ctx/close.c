@@ -21,6 +21,9 @@ static void mark_closed(ambit_ctx *ctx) {
 /* Ended first, so that the destructors find it so. */
 static void run_deferred(ambit_ctx *ctx) {
     ambit__store_relaxed(&ctx->destroying, true);
+    /* There is nobody to be told. A destructor may have it armed, and the parent end just then: that
+     * one finds it claimed and lets it be, else it would still be telling what is freed below. */
+    ctx->claimed = true;
     if (!ambit_ctx_err(ctx)) { /* else it, an ancestor or the deadline came first */
         /* Nobody else knows it. A child that a destructor opens takes this cause, whatever its
          * deadline. */
@@ -29,8 +32,10 @@ static void run_deferred(ambit_ctx *ctx) {
     }
     ambit__ctx_run_deferred(ctx);
     /* Given away by one of them: then it is a zombie, as any that is closed and kept. */
-    if (ambit__unlikely(ambit__load_relaxed(&ctx->keepers) != 1) && !is_closed(ctx))
+    if (ambit__unlikely(ambit__load_relaxed(&ctx->keepers) != 1) && !is_closed(ctx)) {
+        ambit__store_relaxed(&ctx->unusual, true); /* claimed */
         mark_closed(ctx);
+    }
     ambit__store_relaxed(&ctx->destroying, false);
 }
 
@@ -100,6 +105,8 @@ static void free_chain(ambit_ctx *ctx, ambit__thread *self) {
                 ctx = rest;
                 continue;
             }
+            /* Neither armed nor given away: only this thread knows, and scrub() has nothing to do. */
+            if (!ambit__load_relaxed(&ctx->unusual)) ctx->claimed = false;
         }
         ambit_ctx *origin = ambit__load_relaxed(&ctx->head.origin);
         ambit_ctx *second = ambit__load_relaxed(&ctx->second);

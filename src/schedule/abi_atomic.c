@@ -100,7 +100,7 @@ void __tsan_atomic_signal_fence(int order) {
     if (ambit__self && ORDER(order) == AMBIT__SEQ_CST) ambit__history_light_barrier(SITE);
 }
 
-/* ---- Weak exchanges, by clang: schedule_liburcu/stdatomic.h ----------------------------------- */
+/* ---- Weak exchanges, by clang: schedule_liburcu/stdatomic.h ---------------------------------- */
 
 /* It calls compare_exchange_val() for a weak one as for a strong one, and takes what was expected for success: so
  * that it failed for nothing is told before. */

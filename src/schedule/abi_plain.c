@@ -11,6 +11,7 @@
  * and the like. */
 #include "schedule/abi.h"
 #include "schedule/header.h"
+#include "schedule/host.h"
 
 #define SITE __builtin_return_address(0)
 

@@ -18,8 +18,7 @@ typedef struct recording {
     size_t count;
 } recording;
 
-/* ---- The same way?
- *   ----------------------------------------------------------------------------- */
+/* ---- The same way? --------------------------------------------------------------------------- */
 
 /* The schedule that was kept, from its decisions or from its seed. */
 static bool play_kept(const ambit__run_state *run, unsigned shift) {
@@ -130,8 +129,7 @@ bool ambit__again_same(ambit__run_state *run) {
     return false;
 }
 
-/* ---- What happened
- *   ------------------------------------------------------------------------------ */
+/* ---- What happened --------------------------------------------------------------------------- */
 
 static bool follow(const ambit__run_state *run, const ambit__written *choices, size_t count) {
     ambit__follow_set(choices, count);

@@ -22,8 +22,9 @@
 #define WISHED 0x6a0000000000 /* the same in each process where it can be had: seeds play alike */
 #define RED_ZONE 16
 #define BLOCKS (1u << 20)
-#define SHIFT_BYTES (37 * (size_t)4096) /* odd: other sets of the cache, other low bits of hashes */
-#define POISONED_MOST 65536             /* of a kept block, which has to be saved before */
+/* Odd, in pages and in lines of the cache: no bit of an address above them stays. */
+#define SHIFT_BYTES (37 * (size_t)4096 + 9 * 64)
+#define POISONED_MOST 65536 /* of a kept block, which has to be saved before */
 #define NO_BLOCK UINT32_MAX
 
 /* Before there is an arena, no address is in it. */

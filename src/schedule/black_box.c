@@ -14,7 +14,7 @@
 
 void __tsan_func_entry(void *caller);
 
-/* ---- Functions -------------------------------------------------------------------------------- */
+/* ---- Functions ------------------------------------------------------------------------------- */
 
 typedef struct function {
     uintptr_t start;
@@ -84,7 +84,7 @@ static unsigned find_functions(function *found) {
     return count;
 }
 
-/* ---- Libraries -------------------------------------------------------------------------------- */
+/* ---- Libraries ------------------------------------------------------------------------------- */
 
 /* What every program has, and this library brings. */
 static bool is_of_system(const char *file) {

@@ -12,6 +12,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "schedule/host.h"
 #include "schedule/inside.h"
 
 #define STACK_BYTES (256 * 1024) /* failing formats text */

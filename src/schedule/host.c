@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "schedule/header.h"
+#include "schedule/host.h"
 #include "schedule/inside.h"
 
 #define RUNNER AMBIT__THREADS
@@ -159,8 +160,10 @@ static void go(unsigned from, unsigned to) {
                              hosts[to].thread_pointer);
         return;
     }
+    int error = errno; /* the program's, which the system calls of a gate would change */
     gate_open(&hosts[to]);
     gate_wait(&hosts[from]);
+    errno = error;
     if (hosts[from].begins) __builtin_longjmp(hosts[from].home, 1);
 }
 
@@ -189,8 +192,9 @@ static void *sleep_for_ever(void *given) {
     gate_open(&hosts[RUNNER]); /* the numbers above are there */
     if (!borrowing) {
         ambit__crash_thread_begins((unsigned)(self - hosts));
-        (void)__builtin_setjmp(self->home);
-        if (!self->begins) gate_wait(self);
+        /* The first time it waits to be let go on, though it may be told what to begin with before it gets
+         * here; when it jumps back it has been. */
+        if (!__builtin_setjmp(self->home)) gate_wait(self);
         self->begins = false;
         self->entry();
     }

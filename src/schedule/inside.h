@@ -341,7 +341,7 @@ void ambit__history_full_barrier(void);
 /* What stands last in modification order: for the kernel. Counts as an atomic access. */
 ambit__value ambit__history_newest(const volatile void *address, unsigned size, const void *site);
 
-/* ---- abi_plain.c: what the compiler calls --------------------------------------------------- */
+/* ---- abi_plain.c: what the compiler calls ---------------------------------------------------- */
 
 /* Some of the program is compiled with -fsanitize=thread. */
 extern bool ambit__instrumented;
@@ -419,26 +419,7 @@ size_t ambit__arena_bytes(const void *memory);
 /* Fails the schedule if a block is still there that nothing points to. On no thread's stack. */
 bool ambit__arena_find_leak(const void **site, size_t *bytes, unsigned *blocks);
 
-/* ---- host.c: the kernel's threads ------------------------------------------------------------ */
-
-/* Makes sure that `count` are there; false (and errno) if they cannot be had. */
-bool ambit__host_prepare(unsigned count);
-/* Runs `entry` on the stack and with the thread-local memory of thread `index`, from the top. */
-void ambit__host_begin(unsigned index, void (*entry)(void));
-/* From this thread to another that has begun; returns when somebody comes back. */
-void ambit__host_switch(unsigned from, unsigned to);
-/* From the runner into a schedule, with thread `first`; returns when ambit__host_leave() is
- * called. */
-void ambit__host_enter(unsigned first);
-/* Ends a schedule, from any of its threads: what is on their stacks is forgotten. */
-void ambit__host_leave(void) __attribute__((noreturn));
-/* The stack and the thread-local memory of a thread. */
-void ambit__host_bounds(unsigned index, uintptr_t *stack_low, uintptr_t *stack_high);
-/* Where its thread-local memory ends; 0 if that is not known. */
-uintptr_t ambit__host_thread_pointer(unsigned index);
-
-/* ---- The kernel's side: wrap_futex.c, wrap_descriptor.c, rcu.c, wrap_unsupported.c, watchdog.c
- *   ------- */
+/* ---- The kernel's side: wrap_futex.c, wrap_descriptor.c, rcu.c, wrap_unsupported.c, watchdog.c ---- */
 
 /* What gettid() says to the program. */
 static inline int ambit__thread_tid(unsigned index) { return 1000 + (int)index; }

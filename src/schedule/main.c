@@ -38,8 +38,7 @@ void ambit__schedule_covers(const char *paths) {
     (void)snprintf(covers + length, sizeof covers - length, "%s ", paths);
 }
 
-/* ---- One test
- *   ----------------------------------------------------------------------------------- */
+/* ---- One test -------------------------------------------------------------------------------- */
 
 /* The test's own options, and what the command says instead. */
 static ambit_schedule_options options_of(const ambit__schedule_test *test,
@@ -69,8 +68,7 @@ void ambit__main_run(const ambit__schedule_test *test, const ambit__command *com
     if (asked) *asked = outcome->result;
 }
 
-/* ---- Children
- *   ----------------------------------------------------------------------------------- */
+/* ---- Children -------------------------------------------------------------------------------- */
 
 static void run_job(const ambit__job *job, ambit__verdict *verdict) {
     if (job->mutant) ambit__mutants_weaken(job->mutant);
@@ -122,8 +120,7 @@ bool ambit__main_fork(const ambit__job *job, ambit__verdict *verdict) {
     return true;
 }
 
-/* ---- Which ones
- *   --------------------------------------------------------------------------------- */
+/* ---- Which ones ------------------------------------------------------------------------------ */
 
 static bool named_exactly(const char *name) {
     for (const ambit__schedule_test *test = first_test; test; test = test->next)
@@ -161,8 +158,7 @@ static bool each_only_means_something(const ambit__command *command) {
     return true;
 }
 
-/* ---- Running them
- *   ------------------------------------------------------------------------------- */
+/* ---- Running them ---------------------------------------------------------------------------- */
 
 struct totals {
     uint64_t schedules;
@@ -233,8 +229,7 @@ static bool run_all(const ambit__schedule_test *const *tests, unsigned count,
     return true;
 }
 
-/* ---- Figures
- *   ------------------------------------------------------------------------------------ */
+/* ---- Figures --------------------------------------------------------------------------------- */
 
 static void print_string(FILE *out, const char *text) {
     (void)fputc('"', out);
@@ -313,8 +308,7 @@ static bool write_json(const char *program, const ambit__command *command,
     return written;
 }
 
-/* ---- The program
- *   -------------------------------------------------------------------------------- */
+/* ---- The program ----------------------------------------------------------------------------- */
 
 static int list_tests(const ambit__schedule_test *const *tests, unsigned count) {
     for (unsigned i = 0; i < count; i++) (void)printf("%s\n", tests[i]->name);

@@ -20,8 +20,7 @@ static bool weakened[SITES]; /* and this not: it is of one child */
 static int weakened_to;
 static ambit__mutant *list;
 
-/* ---- When an operation asks
- *   ------------------------------------------------------------------- */
+/* ---- When an operation asks ------------------------------------------------------------------ */
 
 static noted *site_at(const void *site) {
     size_t at = (size_t)((uintptr_t)site * UINT64_C(0x9e3779b97f4a7c15) >> 40);
@@ -66,8 +65,7 @@ int ambit__order(const void *site, ambit__operation_kind kind, int order) {
     return order_of_noted(site, kind, order);
 }
 
-/* ---- The list
- *   --------------------------------------------------------------------------------- */
+/* ---- The list -------------------------------------------------------------------------------- */
 
 bool ambit__mutants_watch(void) {
     if (!sites) {

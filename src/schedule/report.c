@@ -52,8 +52,7 @@ void ambit__report_message(const ambit__finding *found, char *text, size_t bytes
         found->other_site ? ambit__site_text(found->other_site, other, sizeof other) : "");
 }
 
-/* ---- Calls
- *   ------------------------------------------------------------------------------------ */
+/* ---- Calls ----------------------------------------------------------------------------------- */
 
 static void print_place(FILE *out, const ambit__place *place, const void *site) {
     char text[256];
@@ -92,8 +91,7 @@ static void print_calls(FILE *out, const void *site, const ambit__schedule_threa
     }
 }
 
-/* ---- Who waits
- *   -------------------------------------------------------------------------------- */
+/* ---- Who waits ------------------------------------------------------------------------------- */
 
 /* Where the holder took what is waited for: the last lock of it in the rows. */
 static const void *taken_at(const ambit__operation *waiting) {
@@ -147,8 +145,7 @@ static bool all_wait(ambit_schedule_failure failure) {
            failure == AMBIT_SCHEDULE_LIVELOCK;
 }
 
-/* ---- What and where
- *   --------------------------------------------------------------------------- */
+/* ---- What and where -------------------------------------------------------------------------- */
 
 static const char *other_word(const ambit__finding *found) {
     switch (found->failure) {
@@ -205,8 +202,7 @@ static size_t failing_row(void) {
     return SIZE_MAX;
 }
 
-/* ---- To play it again
- *   ------------------------------------------------------------------------- */
+/* ---- To play it again ------------------------------------------------------------------------ */
 
 static void print_again(FILE *out, const ambit__story *story) {
     (void)fputs("\n", out);
@@ -248,8 +244,7 @@ void ambit__report_failure(FILE *out, const ambit__story *story) {
     (void)fflush(out);
 }
 
-/* ---- Stuck
- *   ------------------------------------------------------------------------------------ */
+/* ---- Stuck ----------------------------------------------------------------------------------- */
 
 void ambit__report_stuck(const char *text, const void *site) {
     /* The call that hangs may hold a lock that we need for the names: then the alarm ends it. */

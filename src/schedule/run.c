@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "schedule/host.h"
 #include "schedule/run.h"
 
 #define CALIBRATIONS 8
@@ -48,8 +49,7 @@ static double now_seconds(void) {
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-/* ---- Options
- *   ----------------------------------------------------------------------------------- */
+/* ---- Options --------------------------------------------------------------------------------- */
 
 static bool refuse(const char *name, const char *what) {
     (void)fprintf(stderr, "ambit_schedule_run: %s: %s\n", name ? name : "(no name)", what);
@@ -105,8 +105,7 @@ static void fill_in(ambit_schedule_options *options) {
     if (!options->early_ns) options->early_ns = 1000000;
 }
 
-/* ---- One schedule
- *   ------------------------------------------------------------------------------- */
+/* ---- One schedule ---------------------------------------------------------------------------- */
 
 /* The seeds of calibration are random's, whatever the strategy: so they can be played again by
  * themselves. */
@@ -155,13 +154,17 @@ static uint64_t calibrate(ambit__run_state *run) {
     return failed;
 }
 
-/* ---- All of them
- *   -------------------------------------------------------------------------------- */
+/* ---- All of them ----------------------------------------------------------------------------- */
 
 static void print_progress(const ambit__run_state *run, uint64_t done, double seconds) {
     (void)fprintf(stderr, "\r%s: %" PRIu64 " of %" PRIu64 " schedules, %.0f/s ", run->options.name,
                   done, run->options.schedules, (double)done / seconds);
     (void)fflush(stderr);
+}
+
+/* Often at first, for short runs. */
+static bool is_played_twice(uint64_t done) {
+    return done % TWICE_EVERY == 0 || !(done & (done - 1));
 }
 
 /* True: all are clean. */
@@ -176,7 +179,7 @@ static bool play_all(ambit__run_state *run) {
         if (!clean) break;
         uint64_t hash = ambit__found.hash;
         if (strategy->finish && !strategy->finish()) ambit__result.complete = true;
-        if (done % TWICE_EVERY == 0) clean = ambit__again_same(run);
+        if (is_played_twice(done)) clean = ambit__again_same(run);
         ambit__result.trace_hash = hash;
         if (ambit__result.complete) break;
         if (!shows || done % LOOK_EVERY) continue;
@@ -224,8 +227,7 @@ static bool play_choices(ambit__run_state *run) {
     return clean;
 }
 
-/* ---- The end
- *   ------------------------------------------------------------------------------------ */
+/* ---- The end --------------------------------------------------------------------------------- */
 
 static double power(double base, uint64_t exponent) {
     double result = 1;

@@ -33,8 +33,7 @@ typedef struct ambit__page {
     uint64_t old[AMBIT__PAGE_GRANULES];       /* of those that share a cell which is outside */
 } ambit__page;
 
-/* ---- shadow_table.c: where it stands
- *   ---------------------------------------------------------- */
+/* ---- shadow_table.c: where it stands --------------------------------------------------------- */
 
 typedef struct ambit__slot {
     uintptr_t address; /* a granule's, or a page's with the lowest bit set */
@@ -108,8 +107,7 @@ static inline uint8_t ambit__mask_within(uintptr_t granule, uintptr_t low, uintp
     return (uint8_t)mask;
 }
 
-/* ---- shadow_begin.c: what memory is when it is touched first
- *   ----------------------------------- */
+/* ---- shadow_begin.c: what memory is when it is touched first --------------------------------- */
 
 /* All but `old`. */
 void ambit__shadow_begin(ambit__cell *cell, uintptr_t address);
@@ -119,8 +117,7 @@ uintptr_t ambit__shadow_alike(uintptr_t address, uintptr_t end);
 /* Nothing has been given back yet. */
 void ambit__shadow_none_gone(void);
 
-/* ---- shadow_range.c: much at once
- *   -------------------------------------------------------------- */
+/* ---- shadow_range.c: much at once ------------------------------------------------------------ */
 
 /* What is done to the bytes `mask` of a granule; to a shared cell, for all granules that it stands
  * for, of which it has the first one's address. */

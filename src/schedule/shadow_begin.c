@@ -6,6 +6,7 @@
  *
  * What is older than the schedule and given back in it stays, as the end puts everything back:
  * there is a list of it. */
+#include "schedule/host.h"
 #include "schedule/shadow.h"
 
 #define GONE 512
@@ -20,8 +21,7 @@ static gone gones[GONE];
 static unsigned gone_count;
 static uintptr_t stack_low[AMBIT__THREADS], stack_high[AMBIT__THREADS];
 
-/* ---- The beginning
- *   ------------------------------------------------------------------------------ */
+/* ---- The beginning --------------------------------------------------------------------------- */
 
 static bool on_a_stack(uintptr_t address) {
     unsigned self = ambit__self ? ambit__self->index : 0;
@@ -78,8 +78,7 @@ void ambit__shadow_begin(ambit__cell *cell, uintptr_t address) {
         begin_outside(granule);
 }
 
-/* ---- What is alike
- *   ------------------------------------------------------------------------------ */
+/* ---- What is alike --------------------------------------------------------------------------- */
 
 /* A border between `address` and `*end` becomes the end. */
 static void clip(uintptr_t address, uintptr_t *end, uintptr_t low, uintptr_t high) {
@@ -100,8 +99,7 @@ uintptr_t ambit__shadow_alike(uintptr_t address, uintptr_t end) {
     return end & ~(uintptr_t)7; /* mappings are whole pages */
 }
 
-/* ---- Memory that goes, and comes
- *   ---------------------------------------------------------------- */
+/* ---- Memory that goes, and comes ------------------------------------------------------------- */
 
 static void free_granule(ambit__cell *cell, uint8_t mask, ambit__attempt *now) {
     ambit__granule *granule = &cell->granule;

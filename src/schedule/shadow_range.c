@@ -143,8 +143,7 @@ void ambit__shadow_each(ambit__cell_fn *what, ambit__attempt *now) {
     }
 }
 
-/* ---- What is known
- *   ------------------------------------------------------------------------------ */
+/* ---- What is known --------------------------------------------------------------------------- */
 
 /* Of one stretch, where there is no page. */
 static void do_stretch(uintptr_t low, uintptr_t high, ambit__cell_fn *what, ambit__attempt *now) {

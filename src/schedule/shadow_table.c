@@ -21,8 +21,7 @@ ambit__page *ambit__shadow_page(uint32_t index) {
     return &page_chunks[index >> PAGE_CHUNK_BITS][index & ((1u << PAGE_CHUNK_BITS) - 1)];
 }
 
-/* ---- The table
- *   --------------------------------------------------------------------------------- */
+/* ---- The table ------------------------------------------------------------------------------- */
 
 static void insert(uintptr_t address, uint32_t index) {
     uint32_t wrap = (1u << ambit__shadow.bits) - 1, i = ambit__slot_of(address);
@@ -65,8 +64,7 @@ static void __attribute__((noreturn, cold)) too_much(void) {
                 AMBIT__CELLS_CHUNKS >> (20 - AMBIT__CELLS_BITS) << 3);
 }
 
-/* ---- Cells
- *   ------------------------------------------------------------------------------------- */
+/* ---- Cells ----------------------------------------------------------------------------------- */
 
 static inline uint32_t *near_of(uintptr_t address) {
     return &near[address / AMBIT__STRETCH % NEAR];
@@ -121,8 +119,7 @@ ambit__granule *ambit__shadow_at(uintptr_t address) {
     return &ambit__shadow_get(address & ~(uintptr_t)7, NULL)->granule;
 }
 
-/* ---- Pages
- *   ------------------------------------------------------------------------------------- */
+/* ---- Pages ----------------------------------------------------------------------------------- */
 
 ambit__page *ambit__shadow_page_at(uintptr_t address) {
     address &= ~(AMBIT__PAGE - 1);

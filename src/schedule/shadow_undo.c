@@ -6,8 +6,7 @@
  * heap. */
 #include "schedule/shadow.h"
 
-/* ---- Putting back
- *   ------------------------------------------------------------------------------- */
+/* ---- Putting back ---------------------------------------------------------------------------- */
 
 static void put_back(uintptr_t address, uint64_t old, uint8_t bytes) {
     uint64_t *memory = (uint64_t *)address;
@@ -58,8 +57,7 @@ void ambit__shadow_reset(void) {
     ambit__shadow_none_gone();
 }
 
-/* ---- What `before` changed
- *   ---------------------------------------------------------------------- */
+/* ---- What `before` changed ------------------------------------------------------------------- */
 
 /* It stays for this run's schedules; the next run begins without it. */
 static struct change {
@@ -100,8 +98,7 @@ void ambit__shadow_forget(void) {
     }
 }
 
-/* ---- In the middle of a schedule
- *   ---------------------------------------------------------------- */
+/* ---- In the middle of a schedule ------------------------------------------------------------- */
 
 static void renew_page(ambit__page *page, uintptr_t low, uintptr_t high) {
     for (unsigned i = 0; i < AMBIT__PAGE_GRANULES; i++) {
@@ -141,8 +138,7 @@ void ambit__shadow_save(uintptr_t address, size_t bytes) {
     ambit__shadow_each(save, &(ambit__attempt){.address = address, .bytes = bytes});
 }
 
-/* ---- Roots
- *   -------------------------------------------------------------------------------------- */
+/* ---- Roots ----------------------------------------------------------------------------------- */
 
 static bool has_roots(const ambit__granule *granule) {
     return (granule->place == AMBIT__OUTSIDE || granule->place == AMBIT__MAPPED) &&

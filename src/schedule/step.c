@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "schedule/host.h"
 #include "schedule/inside.h"
 
 #define BEGINNING (1000 * INT64_C(1000000000)) /* so that subtracting from it is no surprise */

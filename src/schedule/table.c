@@ -29,8 +29,7 @@ struct layout {
     FILE *out;
 };
 
-/* ---- Lines
- *   ------------------------------------------------------------------------------------ */
+/* ---- Lines ----------------------------------------------------------------------------------- */
 
 struct line {
     char text[WIDTH + 1];
@@ -59,8 +58,7 @@ static void clear(struct line *line, const struct layout *layout, size_t row, un
             line->text[column(layout, i)] = '|';
 }
 
-/* ---- Layout
- *   ----------------------------------------------------------------------------------- */
+/* ---- Layout ---------------------------------------------------------------------------------- */
 
 /* Keeps the end, where the number of the line is. */
 static const char *place_of(const ambit__operation *row, char *text, size_t bytes) {
@@ -109,8 +107,7 @@ static void print_header(const struct layout *layout) {
     print(layout->out, &line);
 }
 
-/* ---- Rows
- *   ------------------------------------------------------------------------------------- */
+/* ---- Rows ------------------------------------------------------------------------------------ */
 
 /* The letters of `text` that fit: up to a space, if there is one that leaves not too little. */
 static size_t fitting(const char *text, size_t room) {

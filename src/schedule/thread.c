@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "schedule/host.h"
 #include "schedule/inside.h"
 
 /* Of pthread_t's: the scenario's thread is the first, whose memory is that of `before`'s too. */

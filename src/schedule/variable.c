@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "schedule/heap.h"
+#include "schedule/host.h"
 #include "schedule/report.h"
 
 /* Variables that the debug information tells of: where, or how far into the thread-local memory. */
@@ -27,8 +28,7 @@ typedef struct index {
 
 static index_of_module *indexes;
 
-/* ---- Which variable an address belongs to
- *   ----------------------------------------------------- */
+/* ---- Which variable an address belongs to ---------------------------------------------------- */
 
 /* Where a variable is, if that is the same for the whole program. */
 static bool static_address(Dwarf_Die *die, Dwarf_Addr bias, uintptr_t *address) {
@@ -105,8 +105,7 @@ static bool variable_at(Dwfl_Module *module, uintptr_t address, Dwarf_Die *die) 
     return false;
 }
 
-/* ---- Down into a type
- *   ------------------------------------------------------------------------- */
+/* ---- Down into a type ------------------------------------------------------------------------ */
 
 static bool type_of(Dwarf_Die *die, Dwarf_Die *type) {
     Dwarf_Attribute attribute;
@@ -189,8 +188,7 @@ static size_t descend(Dwarf_Die *start, size_t offset, size_t meant, char *text,
     return offset;
 }
 
-/* ---- Names
- *   ------------------------------------------------------------------------------------ */
+/* ---- Names ----------------------------------------------------------------------------------- */
 
 /* Where something is that has no more than a name in the symbol table: the variable's own is
  * better, as compilers add to those of a function's statics. */

@@ -188,7 +188,7 @@ bool __wrap___atomic_compare_exchange(size_t bytes, void *at, void *expected, co
     return false;
 }
 
-/* ---- 16 bytes by value: clang 19 calls them at times, in spite of -fsanitize=thread ------------ */
+/* ---- 16 bytes by value: clang 19 calls them at times, in spite of -fsanitize=thread ---------- */
 
 ambit__value __wrap___atomic_load_16(const void *at, int order);
 ambit__value __wrap___atomic_load_16(const void *at, int order) {

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 
 #include "schedule/heap.h"
+#include "schedule/host.h"
 
 void *__real_malloc(size_t bytes);
 void *__real_calloc(size_t count, size_t bytes);

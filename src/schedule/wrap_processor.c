@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include "schedule/host.h"
 #include "schedule/sync.h"
 
 #define PROCESSORS 2

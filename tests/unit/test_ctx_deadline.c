@@ -5,7 +5,7 @@
 
 #include <poll.h>
 
-/* ---- Which deadline ---------------------------------------------------------------------------- */
+/* ---- Which deadline -------------------------------------------------------------------------- */
 
 static void the_earliest_on_the_way_up_counts(void **state) {
     (void)state;
@@ -51,7 +51,7 @@ static void timeouts_on_the_machines_clock_are_never_early(void **state) {
         }
 }
 
-/* ---- Exactly now, past, far --------------------------------------------------------------------- */
+/* ---- Exactly now, past, far ------------------------------------------------------------------ */
 
 static void a_deadline_is_over_when_the_clock_reads_it(void **state) {
     (void)state;
@@ -136,7 +136,7 @@ static void a_clock_below_zero_is_a_clock(void **state) {
     ambit_ctx_close(&ctx);
 }
 
-/* ---- Against cancel ------------------------------------------------------------------------------ */
+/* ---- Against cancel -------------------------------------------------------------------------- */
 
 static void which_of_two_came_first_is_told_by_the_clock(void **state) {
     (void)state;
@@ -187,7 +187,7 @@ static void callbacks_of_a_late_cancel_see_the_timeout(void **state) {
     ambit_ctx_close(&root);
 }
 
-/* ---- Timers -------------------------------------------------------------------------------------- */
+/* ---- Timers ---------------------------------------------------------------------------------- */
 
 static void a_deadline_costs_no_timer_until_someone_waits(void **state) {
     (void)state;
@@ -252,7 +252,7 @@ static void one_deadline_ends_a_tree(void **state) {
     assert_int_equal(atomic_load(&ran), LAYERS);
 }
 
-/* ---- Races --------------------------------------------------------------------------------------- */
+/* ---- Races ----------------------------------------------------------------------------------- */
 
 static void note_destroyed(void *argument) { atomic_fetch_add((_Atomic(int) *)argument, 1); }
 

@@ -37,6 +37,12 @@ static void read_time(void *argument) {
     ambit_schedule_assert(now_ns == 1000 || now_ns == 2000 || now_ns >= AMBIT_SECOND);
 }
 
+/* While one is exchanged for another, it is not the system's. */
+static void read_own_time(void) {
+    int64_t now_ns = ambit__clock_now();
+    ambit_schedule_assert(now_ns == 1000 || now_ns == 2000);
+}
+
 AMBIT_SCHEDULE_TEST(clock_is_of_one_piece_while_it_is_set) {
     ambit_schedule_thread setter = ambit_schedule_spawn(set_first, NULL);
     read_time(NULL);
@@ -46,7 +52,7 @@ AMBIT_SCHEDULE_TEST(clock_is_of_one_piece_while_it_is_set) {
 
 AMBIT_SCHEDULE_TEST_WITH(clock_is_of_one_piece_while_it_is_exchanged, .before = set_first) {
     ambit_schedule_thread setter = ambit_schedule_spawn(set_second, NULL);
-    read_time(NULL);
+    read_own_time();
     ambit_schedule_join(setter);
     ambit_schedule_assert(ambit_clock_now_ns() == 2000);
 }
@@ -64,6 +70,19 @@ AMBIT_SCHEDULE_TEST_WITH(clock_is_of_one_piece_while_it_comes_and_goes, .before 
     ambit_schedule_assert(ambit_clock_now_ns() >= AMBIT_SECOND);
 }
 
+static void unset_and_set(void *argument) {
+    ambit_clock_set(NULL);
+    set_second(argument);
+}
+
+AMBIT_SCHEDULE_TEST_WITH(clock_is_of_one_piece_while_it_goes_and_comes, .before = set_first) {
+    ambit_schedule_thread setter = ambit_schedule_spawn(unset_and_set, NULL);
+    read_time(NULL);
+    read_time(NULL);
+    ambit_schedule_join(setter);
+    ambit_schedule_assert(ambit_clock_now_ns() == 2000);
+}
+
 AMBIT_SCHEDULE_TEST(clocks_are_set_one_after_another) {
     ambit_schedule_thread first = ambit_schedule_spawn(set_first, NULL);
     ambit_schedule_thread second = ambit_schedule_spawn(set_second, NULL);
@@ -78,8 +97,8 @@ AMBIT_SCHEDULE_TEST(clocks_are_set_one_after_another) {
 static void read_otherwise(void *argument) {
     (void)argument;
     int64_t now_ns = ambit__clock_coarse();
-    ambit_schedule_assert(now_ns == 1000 || now_ns == 2000 || now_ns >= AMBIT_SECOND);
-    ambit_schedule_assert(ambit__clock_reached(1000));
+    ambit_schedule_assert(now_ns == 1000 || now_ns == 2000);
+    ambit_schedule_assert(ambit__clock_reached(1000) && !ambit__clock_reached(2001));
 }
 
 AMBIT_SCHEDULE_TEST_WITH(other_readers_see_one_piece, .before = set_first) {

@@ -7,7 +7,9 @@
 
 #include "ctxs.h"
 
-AMBIT_SCHEDULE_COVERS("ctx/cancel.c ctx/callback.c ambit/ctx_inline.h:ambit_ctx_err")
+AMBIT_SCHEDULE_COVERS("ctx/cancel.c:nearest_ended ctx/cancel.c:ambit__ctx_end_locked "
+                      "ctx/cancel.c:ambit__ctx_err_ended ctx/cancel.c:ambit__cancel_done_locked "
+                      "ctx/cancel.c:claim_child ctx/callback.c ambit/ctx_inline.h:ambit_ctx_err")
 
 /* The owner closes by a pointer of its own: close writes to it. */
 static ambit_ctx *ctx, *child;
@@ -43,7 +45,7 @@ static void open_two(void) {
     child = open_below(ctx);
 }
 
-/* ---- What a status tells ---------------------------------------------------------------------- */
+/* ---- What a status tells --------------------------------------------------------------------- */
 
 static int told; /* written before the cancel, and known by nothing else */
 

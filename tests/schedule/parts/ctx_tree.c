@@ -176,6 +176,40 @@ AMBIT_SCHEDULE_TEST_WITH(armed_and_closed_it_is_disarmed, .before = muster) {
     end(ctx);
 }
 
+/* Cancelled itself, by who came between its arming and the look after it; at the root with its
+ * timer alone, or with the link of a merged one. */
+static void cancel_grandchild(void) { ambit_ctx_cancel(grandchild, NULL); }
+static void cancel_while_it_is_registered(void) {
+    ambit_schedule_thread other = start(1, cancel_grandchild);
+    (void)register_on(grandchild, 2);
+    ambit_schedule_join(other);
+    check_disarmed(grandchild);
+    ambit_schedule_assert(ambit__load_relaxed(&grandchild->second_link.state) !=
+                          AMBIT__NODE_LISTED);
+    ambit_schedule_assert(ran[2] == 1);
+    end(grandchild);
+}
+AMBIT_SCHEDULE_TEST_WITH(cancelled_while_it_is_registered, .before = muster) {
+    open_three();
+    cancel_while_it_is_registered();
+    end(child);
+    end(ctx);
+}
+AMBIT_SCHEDULE_TEST_WITH(cancelled_with_a_timer_alone, .before = muster) {
+    be(0);
+    grandchild = open_until(ambit_background(), ambit__clock_now() + AMBIT_SECOND);
+    cancel_while_it_is_registered();
+    ambit_timer_stop();
+}
+AMBIT_SCHEDULE_TEST_WITH(cancelled_with_a_second_link_alone, .before = muster) {
+    be(0);
+    ctx = open_below(ambit_background());
+    ambit_schedule_assert(!ambit_ctx_merge(ambit_background(), ctx, &grandchild));
+    cancel_while_it_is_registered();
+    ambit_schedule_assert(!ctx->waiting.first);
+    end(ctx);
+}
+
 /* A child takes itself out of the list that is being told to: it is taken out once. */
 static void close_child(void) { end(child); }
 static void close_grandchild(void) { end(grandchild); }
@@ -359,13 +393,16 @@ AMBIT_SCHEDULE_TEST_WITH(merged_while_a_side_is_cancelled, .before = muster) {
     be(0);
     ctx = open_below(ambit_background());
     elsewhere = open_below(ambit_background());
+    ambit_ctx *side = open_below(elsewhere); /* that side itself, or one above it */
     ambit_schedule_thread other = start(1, cancel_other_side);
-    ambit_schedule_assert(!ambit_ctx_merge(ctx, elsewhere, &child));
+    ambit_schedule_assert(
+        !ambit_ctx_merge(ctx, ambit_schedule_choose(2) ? side : elsewhere, &child));
     (void)register_on(child, 2);
     ambit_schedule_join(other);
     ambit_schedule_assert(ran[2] == 1);
     ambit_schedule_assert(ambit_ctx_cause(child).value == 2);
     end(child);
+    end(side);
     end(elsewhere);
     end(ctx);
 }
@@ -406,7 +443,10 @@ static _Atomic(ambit_ctx *) handed;
 static void ask_a_merged_one(void) {
     ambit_ctx *mine;
     while (!(mine = ambit__load_acquire(&handed))) ambit_schedule_yield();
-    if (ambit_ctx_err(mine)) ambit_schedule_assert(ambit_ctx_cause(mine).value == 2);
+    bool ended = ambit_ctx_err(elsewhere);
+    ambit_status status = ambit_ctx_err(mine); /* it has ended with that side, told of it or not */
+    ambit_schedule_assert(status || !ended);
+    if (status) ambit_schedule_assert(ambit_ctx_cause(mine).value == 2);
 }
 AMBIT_SCHEDULE_TEST_WITH(a_merged_one_is_asked, .before = muster) {
     be(0);

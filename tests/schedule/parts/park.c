@@ -154,6 +154,7 @@ AMBIT_SCHEDULE_TEST(park_ends_at_its_deadline) {
     do early = ambit__park_until(&word, 0, deadline_ns);
     while (early);
     ambit_schedule_assert(ambit__clock_now() >= deadline_ns);
+    ambit_schedule_assert(ambit__clock_now() < deadline_ns + AMBIT_SECOND);
     ambit_schedule_assert(!ambit__park_until(&word, 0, deadline_ns)); /* not a moment more */
 }
 
@@ -167,18 +168,24 @@ static int64_t read_own_clock(void *user) {
 
 static void move_own_clock(void *argument) {
     (void)argument;
-    __atomic_store_n(&own_ns, AMBIT_MILLISECOND, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&own_ns, AMBIT_MILLISECOND, __ATOMIC_RELAXED);
 }
 
 AMBIT_SCHEDULE_TEST(park_ends_by_the_programs_own_clock) {
     const ambit_clock own = {read_own_clock, NULL};
+    int64_t system_ns = ambit__clock_now();
+    /* Far behind the kernel's, or far ahead of it. */
+    if (ambit_schedule_choose(2)) own_ns = system_ns + 5000 * AMBIT_SECOND;
+    int64_t deadline_ns = own_ns + AMBIT_MILLISECOND;
     ambit_clock_set(&own);
     ambit_schedule_thread mover = ambit_schedule_spawn(move_own_clock, NULL);
     bool early;
-    do early = ambit__park_until(&word, 0, AMBIT_MILLISECOND);
+    do early = ambit__park_until(&word, 0, deadline_ns);
     while (early);
-    ambit_schedule_assert(read_own_clock(NULL) == AMBIT_MILLISECOND);
+    ambit_schedule_assert(read_own_clock(NULL) == deadline_ns);
     ambit_schedule_join(mover);
+    ambit_clock_set(NULL);
+    ambit_schedule_assert(ambit__clock_now() < system_ns + AMBIT_SECOND);
 }
 
 /* An unpark that comes with the deadline is not lost: the waiter either saw the word, or the time. */

@@ -153,6 +153,9 @@ AMBIT_SCHEDULE_TEST_WITH(gate_lets_all_through, .before = register_thread) {
 AMBIT_SCHEDULE_TEST_WITH(ended_reader_is_not_waited_for, .before = publish_first) {
     ambit_schedule_thread reader = ambit_schedule_spawn(read_node, NULL);
     ambit_schedule_join(reader);
+    /* Nor would the child of a fork take it off a list that it does not stand in. */
+    for (ambit__thread *at = ambit__thread_records(); at; at = at->next)
+        ambit_schedule_assert(!at->rcu_reader);
     ambit__rcu_synchronize();
     reader = ambit_schedule_spawn(read_node, NULL);
     ambit__rcu_synchronize();
@@ -169,6 +172,46 @@ static void look_inside(void) {
 static void prepare_to_look(void *argument) {
     ambit_schedule_assert(pthread_atfork(look_inside, NULL, NULL) == 0);
     register_thread(argument);
+}
+
+/* Meanwhile nobody goes in: of those who come, one may have left already and not said so. */
+static _Atomic(unsigned) visits;
+static void count_visits(void) {
+    unsigned before = ambit__load_relaxed(&visits);
+    for (int i = 0; i < 8; i++) ambit_schedule_yield();
+    ambit_schedule_assert(ambit__load_relaxed(&visits) - before <= 1);
+}
+
+static void prepare_to_count(void *argument) {
+    ambit_schedule_assert(pthread_atfork(count_visits, NULL, NULL) == 0);
+    register_thread(argument);
+}
+
+static void visit_often(void *argument) {
+    node *mine = make_node(1);
+    ambit__rcu_synchronize();
+    ambit__add_relaxed(&visits, 1);
+    register_thread(argument);
+    ambit__add_relaxed(&visits, 1);
+    ambit__rcu_call(&mine->head, free_node);
+    ambit__add_relaxed(&visits, 1);
+    ambit__rcu_synchronize();
+    ambit__add_relaxed(&visits, 1);
+}
+
+AMBIT_SCHEDULE_TEST_WITH(fork_lets_nobody_in, .before = prepare_to_count) {
+    ambit_schedule_thread other = ambit_schedule_spawn(visit_often, NULL);
+    ambit_schedule_fork_in_parent();
+    ambit_schedule_join(other);
+}
+
+/* Who came while it was closed goes in when it is open: all of them. */
+AMBIT_SCHEDULE_TEST_WITH(fork_lets_all_in_afterwards, .before = prepare_to_count) {
+    ambit_schedule_thread one = ambit_schedule_spawn(register_thread, NULL);
+    ambit_schedule_thread two = ambit_schedule_spawn(register_thread, NULL);
+    ambit_schedule_fork_in_parent();
+    ambit_schedule_join(one);
+    ambit_schedule_join(two);
 }
 
 static void call_from_inside(void *argument) {
@@ -195,4 +238,32 @@ AMBIT_SCHEDULE_TEST_WITH(forks_meet_at_the_gate, .before = prepare_to_look) {
     ambit_schedule_fork_in_parent();
     ambit_schedule_join(one);
     ambit_schedule_join(two);
+}
+
+/* A synchronize is inside and waits for a reader, a fork waits for the synchronize, and the
+ * reader for a thread that registers, calls and ends: all of these pass a fork that waits. */
+static _Atomic(bool) reading;
+static void read_and_wait(void *argument) {
+    register_thread(argument);
+    ambit__rcu_read_lock();
+    ambit__store_release(&reading, true);
+    ambit__rcu_call(&make_node(1)->head, free_node);
+    ambit_schedule_join(ambit_schedule_spawn(register_and_call, NULL));
+    ambit__rcu_read_unlock();
+}
+static void synchronize_beside_it(void *argument) {
+    (void)argument;
+    while (!ambit__load_acquire(&reading)) ambit_schedule_yield();
+    ambit__rcu_synchronize();
+}
+
+AMBIT_SCHEDULE_TEST_WITH(short_visits_pass_a_fork_that_waits, .before = register_thread) {
+    ambit_schedule_thread reader = ambit_schedule_spawn(read_and_wait, NULL);
+    ambit_schedule_thread writer = ambit_schedule_spawn(synchronize_beside_it, NULL);
+    while (!ambit__load_acquire(&reading)) ambit_schedule_yield();
+    ambit_schedule_fork_in_parent();
+    ambit_schedule_join(reader);
+    ambit_schedule_join(writer);
+    ambit__rcu_barrier();
+    ambit_schedule_assert(freed == 2);
 }

@@ -9,6 +9,31 @@ AMBIT_SCHEDULE_COVERS("ctx/shard.c ctx/shard.h ctx/ctx.h:ambit__ctx_count_by_thr
                       "ctx/ctx.h:ambit__ctx_list_of ctx/close.c:leave_origin ctx/arm.c:unlink_from "
                       "base/thread.h:ambit__light_barrier base/thread.c:ambit__heavy_barrier")
 
+/* Compilers keep C++20's rule of release sequences, whatever the language. */
+#define SHARD_TEST(name, make, ...)                                                                \
+    AMBIT_SCHEDULE_TEST_WITH(name, .before = make, .cxx20_release_sequences = true, __VA_ARGS__)
+
+/* Two threads beside the owner, who does what is between, and then all have gone and it has
+ * ended once. */
+static ambit_schedule_thread others[2];
+static void start_two(ambit_schedule_fn *one, void *its, ambit_schedule_fn *two, void *the_others) {
+    others[0] = ambit_schedule_spawn(one, its);
+    others[1] = ambit_schedule_spawn(two, the_others);
+}
+static void join_two(void) {
+    ambit_schedule_join(others[0]);
+    ambit_schedule_join(others[1]);
+}
+static void close_it(void) {
+    ambit_ctx *mine = ctx; /* a close writes to its pointer */
+    ambit_ctx_close(&mine);
+}
+static void close_beside_two(void) {
+    close_it();
+    join_two();
+    ambit_schedule_assert(ends == 1);
+}
+
 /* ---- Counting -------------------------------------------------------------------------------- */
 
 static void let_go(void *argument) {
@@ -27,15 +52,9 @@ static void come_and_go(void *argument) {
 }
 
 /* Each keeper was kept by another thread than the one that lets go: a cell is less than zero. */
-AMBIT_SCHEDULE_TEST_WITH(last_keeper_ends_it_once, .before = make_sharded,
-                         .cxx20_release_sequences = true) {
-    ambit_ctx *mine = ctx;
-    ambit_schedule_thread one = ambit_schedule_spawn(let_go, NULL);
-    ambit_schedule_thread two = ambit_schedule_spawn(let_go, NULL);
-    ambit_ctx_close(&mine);
-    ambit_schedule_join(one);
-    ambit_schedule_join(two);
-    ambit_schedule_assert(ends == 1);
+SHARD_TEST(last_keeper_ends_it_once, make_sharded) {
+    start_two(let_go, NULL, let_go, NULL);
+    close_beside_two();
 }
 
 static void make_with_one_keeper(void *argument) {
@@ -44,11 +63,25 @@ static void make_with_one_keeper(void *argument) {
     keep_here(1);
 }
 
-AMBIT_SCHEDULE_TEST_WITH(keepers_come_and_go_beside_the_close, .before = make_with_one_keeper,
-                         .cxx20_release_sequences = true) {
-    ambit_ctx *mine = ctx;
+SHARD_TEST(keepers_come_and_go_beside_the_close, make_with_one_keeper) {
     ambit_schedule_thread one = ambit_schedule_spawn(come_and_go, NULL);
-    ambit_ctx_close(&mine);
+    close_it();
+    ambit_schedule_join(one);
+    ambit_schedule_assert(ends == 1);
+}
+
+/* The closer does not wait for a thread that has left, though that lives on. */
+static _Atomic(bool) closed;
+
+static void come_go_and_live(void *argument) {
+    come_and_go(argument);
+    while (!ambit__load_acquire(&closed)) ambit_schedule_yield();
+}
+
+SHARD_TEST(keepers_live_on_beside_the_close, make_with_one_keeper) {
+    ambit_schedule_thread one = ambit_schedule_spawn(come_go_and_live, NULL);
+    close_it();
+    ambit__store_release(&closed, true);
     ambit_schedule_join(one);
     ambit_schedule_assert(ends == 1);
 }
@@ -66,15 +99,9 @@ static void come_and_go_beyond(void *argument) {
     ambit__ctx_unkeep(ctx, &beyond);
 }
 
-AMBIT_SCHEDULE_TEST_WITH(keepers_beyond_the_shards_count_as_well, .before = make_sharded,
-                         .cxx20_release_sequences = true) {
-    ambit_ctx *mine = ctx;
-    ambit_schedule_thread one = ambit_schedule_spawn(come_and_go_beyond, NULL);
-    ambit_schedule_thread two = ambit_schedule_spawn(let_go, NULL);
-    ambit_ctx_close(&mine);
-    ambit_schedule_join(one);
-    ambit_schedule_join(two);
-    ambit_schedule_assert(ends == 1);
+SHARD_TEST(keepers_beyond_the_shards_count_as_well, make_sharded) {
+    start_two(come_and_go_beyond, NULL, let_go, NULL);
+    close_beside_two();
 }
 
 /* As programs do it: children and holds. */
@@ -96,21 +123,14 @@ static void open_below(void *argument) {
     ambit_ctx_close(&child);
 }
 
-AMBIT_SCHEDULE_TEST_WITH(children_and_holds_keep_it, .before = make_with_holds,
-                         .cxx20_release_sequences = true) {
-    ambit_ctx *mine = ctx;
-    ambit_schedule_thread one = ambit_schedule_spawn(open_below, holds[0]);
-    ambit_schedule_thread two = ambit_schedule_spawn(open_below, holds[1]);
-    ambit_ctx_close(&mine);
-    ambit_schedule_join(one);
-    ambit_schedule_join(two);
-    ambit_schedule_assert(ends == 1);
+SHARD_TEST(children_and_holds_keep_it, make_with_holds) {
+    start_two(open_below, holds[0], open_below, holds[1]);
+    close_beside_two();
 }
 
 /* Every schedule of one keeper that goes beside the fold. */
-AMBIT_SCHEDULE_TEST_WITH(one_goes_beside_the_fold, .before = make_with_one_keeper,
-                         .strategy = AMBIT_SCHEDULE_EXHAUSTIVE, .preemptions = 3,
-                         .schedules = 100000, .cxx20_release_sequences = true) {
+SHARD_TEST(one_goes_beside_the_fold, make_with_one_keeper, .strategy = AMBIT_SCHEDULE_EXHAUSTIVE,
+           .preemptions = 3, .schedules = 100000) {
     ambit_schedule_thread one = ambit_schedule_spawn(let_go, NULL);
     ambit__ctx_fold(ctx);
     ambit__ctx_unkeep(ctx, ambit__thread_self());
@@ -126,28 +146,18 @@ static void make_about_to_turn(void *argument) {
     let_a_turn_give(ctx);
 }
 
-AMBIT_SCHEDULE_TEST_WITH(shards_are_given_beside_keepers, .before = make_about_to_turn,
-                         .cxx20_release_sequences = true) {
-    ambit_schedule_thread one = ambit_schedule_spawn(come_and_go, NULL);
-    ambit_schedule_thread two = ambit_schedule_spawn(come_and_go, NULL);
-    ambit_schedule_join(one);
-    ambit_schedule_join(two);
+SHARD_TEST(shards_are_given_beside_keepers, make_about_to_turn) {
+    start_two(come_and_go, NULL, come_and_go, NULL);
+    join_two();
     ambit_schedule_assert(ambit__load_relaxed(&ctx->head.shards));
     ambit_schedule_assert(ambit__ctx_keepers(ctx) == 1);
-    ambit_ctx *mine = ctx;
-    ambit_ctx_close(&mine);
+    close_it();
     ambit_schedule_assert(ends == 1);
 }
 
-AMBIT_SCHEDULE_TEST_WITH(shards_are_given_beside_the_close, .before = make_about_to_turn,
-                         .cxx20_release_sequences = true) {
-    ambit_ctx *mine = ctx;
-    ambit_schedule_thread one = ambit_schedule_spawn(come_and_go, NULL);
-    ambit_schedule_thread two = ambit_schedule_spawn(let_go, NULL);
-    ambit_ctx_close(&mine);
-    ambit_schedule_join(one);
-    ambit_schedule_join(two);
-    ambit_schedule_assert(ends == 1);
+SHARD_TEST(shards_are_given_beside_the_close, make_about_to_turn) {
+    start_two(come_and_go, NULL, let_go, NULL);
+    close_beside_two();
 }
 
 static void collide_and_go(void *argument) {
@@ -163,15 +173,9 @@ static void make_about_to_collide(void *argument) {
 }
 
 /* Two that want to give: one does. */
-AMBIT_SCHEDULE_TEST_WITH(shards_are_given_once, .before = make_about_to_collide,
-                         .cxx20_release_sequences = true) {
-    ambit_ctx *mine = ctx;
-    ambit_schedule_thread one = ambit_schedule_spawn(collide_and_go, NULL);
-    ambit_schedule_thread two = ambit_schedule_spawn(collide_and_go, NULL);
-    ambit_ctx_close(&mine);
-    ambit_schedule_join(one);
-    ambit_schedule_join(two);
-    ambit_schedule_assert(ends == 1);
+SHARD_TEST(shards_are_given_once, make_about_to_collide) {
+    start_two(collide_and_go, NULL, collide_and_go, NULL);
+    close_beside_two();
 }
 
 /* A context that goes leaves its block to the next, whose cells begin at zero. */
@@ -193,16 +197,20 @@ static void use_next(void *argument) {
     ambit__ctx_unkeep(next_root, self);
 }
 
-AMBIT_SCHEDULE_TEST_WITH(block_is_handed_on_clean, .before = make_two,
-                         .cxx20_release_sequences = true) {
-    ambit_ctx *mine = ctx;
-    ambit_schedule_thread one = ambit_schedule_spawn(let_go, NULL);
-    ambit_schedule_thread two = ambit_schedule_spawn(use_next, NULL);
+SHARD_TEST(block_is_handed_on_clean, make_two) {
+    start_two(let_go, NULL, use_next, NULL);
     let_go(NULL);
-    ambit_ctx_close(&mine);
-    ambit_schedule_join(one);
-    ambit_schedule_join(two);
-    ambit_schedule_assert(ends == 1);
+    close_beside_two();
+    ambit_schedule_assert(ambit__ctx_keepers(next_root) == 1);
+    ambit_ctx_close(&next_root);
+}
+
+/* Also where a keeper of the last one is late: it has counted there before, and is inside again. */
+SHARD_TEST(block_is_handed_on_when_all_have_gone, make_two, .strategy = AMBIT_SCHEDULE_PCT,
+           .depth = 2) {
+    start_two(come_and_go, NULL, use_next, NULL);
+    let_go(NULL);
+    close_beside_two();
     ambit_schedule_assert(ambit__ctx_keepers(next_root) == 1);
     ambit_ctx_close(&next_root);
 }
@@ -220,8 +228,7 @@ static void make_two_and_a_free_block(void *argument) {
     let_a_collision_give(next_root);
 }
 
-AMBIT_SCHEDULE_TEST_WITH(block_is_given_to_one, .before = make_two_and_a_free_block,
-                         .cxx20_release_sequences = true) {
+SHARD_TEST(block_is_given_to_one, make_two_and_a_free_block) {
     ambit_schedule_thread one = ambit_schedule_spawn(use_next, NULL);
     collide(ctx);
     keep_here(1);
@@ -245,8 +252,7 @@ static void make_about_to_allocate(void *argument) {
     give(open_root());
 }
 
-AMBIT_SCHEDULE_TEST_WITH(walk_finds_cells_as_they_were_made, .before = make_about_to_allocate,
-                         .cxx20_release_sequences = true) {
+SHARD_TEST(walk_finds_cells_as_they_were_made, make_about_to_allocate) {
     ambit_schedule_thread walk = ambit_schedule_spawn(count_keepers, NULL);
     collide(ctx);
     ambit_schedule_join(walk);
@@ -254,8 +260,7 @@ AMBIT_SCHEDULE_TEST_WITH(walk_finds_cells_as_they_were_made, .before = make_abou
 }
 
 /* Beside all that happens to a context, also its end, after which it is a new one. */
-AMBIT_SCHEDULE_TEST_WITH(walk_counts_about_right, .before = make_plain,
-                         .cxx20_release_sequences = true) {
+SHARD_TEST(walk_counts_about_right, make_plain) {
     ambit_ctx *mine = ctx;
     let_a_collision_give(ctx);
     ambit_schedule_thread walk = ambit_schedule_spawn(count_keepers, NULL);
@@ -303,15 +308,11 @@ static void wait_and_leave(void *argument) {
     ambit__ctx_unkeep(ctx, ambit__thread_self());
 }
 
-AMBIT_SCHEDULE_TEST_WITH(callbacks_run_once_or_are_removed, .before = make_with_a_keeper_each,
-                         .cxx20_release_sequences = true) {
-    ambit_ctx *mine = ctx;
-    ambit_schedule_thread one = ambit_schedule_spawn(wait_and_leave, &waiters[0]);
-    ambit_schedule_thread two = ambit_schedule_spawn(wait_and_leave, &waiters[1]);
+SHARD_TEST(callbacks_run_once_or_are_removed, make_with_a_keeper_each) {
+    start_two(wait_and_leave, &waiters[0], wait_and_leave, &waiters[1]);
     ambit_ctx_cancel(ctx, NULL);
-    ambit_schedule_join(one);
-    ambit_schedule_join(two);
-    ambit_ctx_close(&mine);
+    join_two();
+    close_it();
     ambit_schedule_assert(ends == 1);
 }
 
@@ -322,15 +323,10 @@ static void wait_and_stay(void *argument) {
 }
 
 /* All who have registered are told: in the list of each thread, and in that of before the shards. */
-AMBIT_SCHEDULE_TEST_WITH(all_who_wait_are_told, .before = make_with_a_keeper_each,
-                         .cxx20_release_sequences = true) {
-    ambit_ctx *mine = ctx;
-    ambit_schedule_thread one = ambit_schedule_spawn(wait_and_stay, &waiters[0]);
-    ambit_schedule_thread two = ambit_schedule_spawn(wait_and_stay, &waiters[1]);
-    ambit_ctx_close(&mine);
-    ambit_schedule_join(one);
-    ambit_schedule_join(two);
-    ambit_schedule_assert(waiters[0].ran == 1 && waiters[1].ran == 1 && ends == 1);
+SHARD_TEST(all_who_wait_are_told, make_with_a_keeper_each) {
+    start_two(wait_and_stay, &waiters[0], wait_and_stay, &waiters[1]);
+    close_beside_two();
+    ambit_schedule_assert(waiters[0].ran == 1 && waiters[1].ran == 1);
 }
 
 static void make_armed_about_to_collide(void *argument) {
@@ -343,15 +339,10 @@ static void collide_and_stay(void *argument) {
     wait_and_stay(argument);
 }
 
-AMBIT_SCHEDULE_TEST_WITH(all_are_told_beside_giving, .before = make_armed_about_to_collide,
-                         .cxx20_release_sequences = true) {
-    ambit_ctx *mine = ctx;
-    ambit_schedule_thread one = ambit_schedule_spawn(wait_and_stay, &waiters[0]);
-    ambit_schedule_thread two = ambit_schedule_spawn(collide_and_stay, &waiters[1]);
-    ambit_ctx_close(&mine);
-    ambit_schedule_join(one);
-    ambit_schedule_join(two);
-    ambit_schedule_assert(waiters[0].ran == 1 && waiters[1].ran == 1 && ends == 1);
+SHARD_TEST(all_are_told_beside_giving, make_armed_about_to_collide) {
+    start_two(wait_and_stay, &waiters[0], collide_and_stay, &waiters[1]);
+    close_beside_two();
+    ambit_schedule_assert(waiters[0].ran == 1 && waiters[1].ran == 1);
 }
 
 /* Registered here, removed there, whether it stands in a list of before the shards or after. */
@@ -372,16 +363,10 @@ static void leave_for_another(void *argument) {
     ambit__ctx_unkeep(ctx, ambit__thread_self());
 }
 
-AMBIT_SCHEDULE_TEST_WITH(another_removes_it, .before = make_armed_about_to_collide,
-                         .cxx20_release_sequences = true) {
-    ambit_ctx *mine = ctx;
-    ambit_schedule_thread one = ambit_schedule_spawn(wait_and_tell, &waiters[0]);
-    ambit_schedule_thread two = ambit_schedule_spawn(leave_for_another, &waiters[0]);
+SHARD_TEST(another_removes_it, make_armed_about_to_collide) {
+    start_two(wait_and_tell, &waiters[0], leave_for_another, &waiters[0]);
     collide(ctx);
-    ambit_ctx_close(&mine);
-    ambit_schedule_join(one);
-    ambit_schedule_join(two);
-    ambit_schedule_assert(ends == 1);
+    close_beside_two();
 }
 
 /* ---- Links ----------------------------------------------------------------------------------- */
@@ -413,16 +398,10 @@ static void close_child(void *argument) {
 
 /* Its holder arms a child, its owner closes it, and the parent gets its shards and ends: the link is
  * taken out of the list that it stands in. */
-AMBIT_SCHEDULE_TEST_WITH(link_is_found_where_it_stands, .before = make_with_child,
-                         .cxx20_release_sequences = true) {
-    ambit_ctx *mine = ctx;
-    ambit_schedule_thread one = ambit_schedule_spawn(arm_child, NULL);
-    ambit_schedule_thread two = ambit_schedule_spawn(close_child, NULL);
+SHARD_TEST(link_is_found_where_it_stands, make_with_child) {
+    start_two(arm_child, NULL, close_child, NULL);
     collide(ctx);
-    ambit_ctx_close(&mine);
-    ambit_schedule_join(one);
-    ambit_schedule_join(two);
-    ambit_schedule_assert(ends == 1);
+    close_beside_two();
 }
 
 static void make_with_child_and_shards(void *argument) {
@@ -430,16 +409,12 @@ static void make_with_child_and_shards(void *argument) {
     collide(ctx);
 }
 
-AMBIT_SCHEDULE_TEST_WITH(link_in_a_shard_is_taken_out, .before = make_with_child_and_shards,
-                         .cxx20_release_sequences = true) {
-    ambit_ctx *mine = ctx;
-    ambit_schedule_thread one = ambit_schedule_spawn(arm_child, NULL);
-    ambit_schedule_thread two = ambit_schedule_spawn(close_child, NULL);
-    ambit_schedule_join(one);
-    ambit_schedule_join(two);
+SHARD_TEST(link_in_a_shard_is_taken_out, make_with_child_and_shards) {
+    start_two(arm_child, NULL, close_child, NULL);
+    join_two();
     for (unsigned i = 0; i < AMBIT__SHARDS; i++)
         ambit_schedule_assert(!ambit__load_relaxed(&ctx->lists)->shard[i].list.first);
-    ambit_ctx_close(&mine);
+    close_it();
     ambit_schedule_assert(ends == 1);
 }
 
@@ -451,11 +426,9 @@ static void make_with_waiter_and_child(void *argument) {
     arm_child(NULL);
 }
 
-AMBIT_SCHEDULE_TEST_WITH(link_is_taken_out_once, .before = make_with_waiter_and_child,
-                         .cxx20_release_sequences = true) {
-    ambit_ctx *mine = ctx;
+SHARD_TEST(link_is_taken_out_once, make_with_waiter_and_child) {
     ambit_schedule_thread one = ambit_schedule_spawn(close_child, NULL);
-    ambit_ctx_close(&mine);
+    close_it();
     ambit_schedule_join(one);
     ambit_schedule_assert(waiters[0].ran == 1 && ends == 1);
 }

@@ -33,6 +33,8 @@ static void give(thing *mine) {
     ambit_schedule_assert(mine->held == 1);
     mine->held = 0;
     ambit__slab_put(&slab, slab.kind, ambit__thread_record, &mine->entry);
+    if (ambit__thread_record)
+        ambit_schedule_assert(ambit__thread_record->caches[KIND].count <= AMBIT__CACHE_ITEMS);
 }
 
 /* Nobody uses them any more: all that were made are there, each once. */
@@ -204,6 +206,23 @@ AMBIT_SCHEDULE_TEST_WITH(what_stays_is_seen_once, .before = muster_one) {
     ambit_schedule_assert(stays == 1);
     ambit_schedule_join(other);
     ambit_schedule_join(third);
+}
+
+/* All that live, in the last place of a chunk as in the first. */
+static void bear_six(void *argument) {
+    muster(argument);
+    for (unsigned i = 0; i < 6; i++) {
+        thing *mine = take();
+        ambit__store_relaxed(&mine->number, 9);
+        ambit__slab_born(&mine->entry, i % 2 ? &early : &late, 5);
+    }
+}
+AMBIT_SCHEDULE_TEST_WITH(all_that_live_are_seen, .before = bear_six) {
+    be(0);
+    ambit_schedule_thread other = start(1, come_and_go);
+    ambit__slab_walk(&slab, look_for_the_one, NULL);
+    ambit_schedule_assert(stays == 6);
+    ambit_schedule_join(other);
 }
 
 /* One goes and another is born in its memory while a snapshot is taken: it counts either or neither, and no

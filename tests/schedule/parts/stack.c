@@ -265,3 +265,26 @@ AMBIT_SCHEDULE_TEST_WITH(walk_sees_that_a_stack_came_back, .before = know_frames
     ambit_schedule_assert(!ambit__sampled_is_still(red, &red_site, 1, &sampled));
     ambit_schedule_join(other);
 }
+
+/* Or red's place has blue's old number still, and then red comes again with another stack. */
+static void know_frames_and_give_on(void *argument) {
+    know_frames(argument);
+    hand_on(argument);
+}
+
+static void come_with_another(void *argument) {
+    (void)argument;
+    ambit_schedule_assert(get_entry() == red);
+    red_born(red);
+}
+
+AMBIT_SCHEDULE_TEST_WITH(walk_sees_that_another_has_another_stack,
+                         .before = know_frames_and_give_on, .cxx20_release_sequences = true) {
+    ambit__sampled sampled;
+    ambit_schedule_assert(ambit__sampled_read(red, AMBIT__MARK_SAMPLED, &sampled));
+    ambit_schedule_assert(sampled.stack.frames[0] == blue_frame);
+    ambit_schedule_thread other = ambit_schedule_spawn(come_with_another, NULL);
+    ambit_schedule_assert(!ambit__sampled_is_still(red, &red_site, 1, &sampled));
+    ambit_schedule_join(other);
+    ambit_schedule_assert(!ambit__sampled_is_still(red, &red_site, 1, &sampled));
+}

@@ -1,5 +1,6 @@
 /* src/base/thread.{c,h}: the records of threads, as they come, go, and are handed on. */
 #include <ambit/schedule.h>
+#include <pthread.h>
 
 #include "base/thread.h"
 
@@ -95,6 +96,34 @@ AMBIT_SCHEDULE_TEST(record_taken_anew_is_alive) {
     ambit_schedule_assert(ambit__thread_is_alive(known_index));
 }
 
+/* Also while the one before it is still about to end. */
+AMBIT_SCHEDULE_TEST(record_is_alive_beside_its_last_owner) {
+    ambit_schedule_thread one = ambit_schedule_spawn(use_ambit, NULL);
+    ambit_schedule_yield();
+    const ambit__thread *mine = ambit__thread_self();
+    ambit_schedule_join(one);
+    ambit_schedule_assert(ambit__thread_is_alive(mine->index));
+}
+
+/* ---- Numbers --------------------------------------------------------------------------------- */
+
+static uint32_t numbers[2];
+
+static void take_number(void *argument) {
+    unsigned which = (unsigned)(uintptr_t)argument;
+    numbers[which] = ambit__thread_id();
+    ambit_schedule_assert(numbers[which] && numbers[which] == ambit__thread_id());
+}
+
+AMBIT_SCHEDULE_TEST(numbers_are_no_two_threads) {
+    ambit_schedule_thread one = ambit_schedule_spawn(take_number, NULL);
+    ambit_schedule_thread two = ambit_schedule_spawn(take_number, (void *)1);
+    ambit_schedule_join(one);
+    ambit_schedule_join(two);
+    ambit_schedule_assert(numbers[0] != numbers[1]);
+    ambit_schedule_assert(ambit__thread_id() != numbers[0] && ambit__thread_id() != numbers[1]);
+}
+
 /* ---- Exit hooks ------------------------------------------------------------------------------ */
 
 static unsigned hook_runs[2];
@@ -164,6 +193,85 @@ AMBIT_SCHEDULE_TEST(hooks_are_added_one_by_one) {
     ambit_schedule_thread ending = ambit_schedule_spawn(use_ambit, NULL);
     ambit_schedule_join(ending);
     ambit_schedule_assert(hook_runs[1] == 1);
+}
+
+/* Destructors of the program's find the record of their thread, and its hooks have not run. */
+static pthread_key_t own_key;
+
+static void destroy(void *record) {
+    ambit_schedule_assert(ambit__thread_self() == record && hook_runs[1] == 0);
+    hook_runs[0]++;
+}
+
+static void end_with_a_destructor(void *argument) {
+    (void)argument;
+    ambit_schedule_assert(pthread_setspecific(own_key, ambit__thread_self()) == 0);
+}
+
+static void count_second(ambit__thread *thread) {
+    (void)thread;
+    hook_runs[1]++;
+}
+
+static void make_a_key_and_a_hook(void *argument) {
+    use_ambit(argument);
+    ambit__thread_on_exit(count_second);
+    ambit_schedule_assert(pthread_key_create(&own_key, destroy) == 0);
+}
+
+AMBIT_SCHEDULE_TEST_WITH(destructors_find_the_record, .before = make_a_key_and_a_hook) {
+    hook_runs[1] = 0; /* the thread that has made them has ended */
+    ambit_schedule_thread ending = ambit_schedule_spawn(end_with_a_destructor, NULL);
+    ambit_schedule_join(ending);
+    ambit_schedule_assert(hook_runs[0] == 1 && hook_runs[1] == 1);
+}
+
+/* ---- Forks ----------------------------------------------------------------------------------- */
+
+/* While a thread forks, nothing of the registry changes: of those who change it, one may have
+ * done so already and not said it. This handler is older than the registry's, and so comes after
+ * it. */
+static _Atomic(unsigned) changes;
+
+static void count_changes(void) {
+    unsigned before = ambit__load_relaxed(&changes);
+    for (int i = 0; i < 8; i++) ambit_schedule_yield();
+    ambit_schedule_assert(ambit__load_relaxed(&changes) - before <= 1);
+}
+
+static void nothing(void) {}
+
+static void change_often(void *argument) {
+    use_ambit(argument);
+    ambit__add_relaxed(&changes, 1);
+    ambit__on_fork(nothing);
+    ambit__add_relaxed(&changes, 1);
+    ambit__thread_on_exit(count_second);
+    ambit__add_relaxed(&changes, 1);
+}
+
+static void prepare_to_fork(void *argument) {
+    ambit_schedule_assert(pthread_atfork(count_changes, NULL, NULL) == 0);
+    use_ambit(argument);
+}
+
+AMBIT_SCHEDULE_TEST_WITH(fork_keeps_the_registry, .before = prepare_to_fork) {
+    ambit_schedule_thread other = ambit_schedule_spawn(change_often, NULL);
+    ambit_schedule_fork_in_parent();
+    ambit_schedule_join(other);
+    ambit_schedule_join(ambit_schedule_spawn(use_ambit, NULL));
+}
+
+static void add_fork_hook(void *argument) {
+    (void)argument;
+    ambit__on_fork(nothing);
+}
+
+/* Two that add hooks for the child lose none: the ninth would stop. */
+AMBIT_SCHEDULE_TEST(fork_hooks_are_added_one_by_one) {
+    ambit_schedule_thread other = ambit_schedule_spawn(add_fork_hook, NULL);
+    add_fork_hook(NULL);
+    ambit_schedule_join(other);
 }
 
 /* ---- Workers --------------------------------------------------------------------------------- */

@@ -50,7 +50,7 @@ static inline void make(void *argument) {
     start_ns = ambit__clock_now();
 }
 
-/* ---- Where they end ---------------------------------------------------------------------------- */
+/* ---- Where they end -------------------------------------------------------------------------- */
 
 static unsigned timers_alive;
 

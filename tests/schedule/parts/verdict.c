@@ -1,43 +1,16 @@
-/* src/census/{check,verdict,slow}.c: a check beside objects that go, are born again, are closed, and beside
- * callbacks that end. What is reported was so, and is counted as returned once when it is no longer so. */
-#include "census/verdict.h"
-#include "ctxs.h"
+/* src/census/{check,verdict,crowd}.c: a check beside objects that go, are born again, and are
+ * closed. What is reported was so, and is counted as returned once when it is no longer so. */
+#include "verdicts.h"
 
-AMBIT_SCHEDULE_COVERS("census/check.c census/verdict.c census/slow.c census/slab.h:ambit__slab_put")
+AMBIT_SCHEDULE_COVERS("census/check.c census/verdict.c census/slab.h:ambit__slab_put")
 
-static const ambit_site early = {"early.c", "open_early", 1}, late = {"late.c", "open_late", 2};
-static ambit__entry *young;
-static int64_t start_ns;
-static unsigned told;
+static const ambit_site late = {"late.c", "open_late", 2};
 
-/* Only `kind` is looked for. Objects go by the slab of contexts, and holds and timers there are none. */
-static void prepare(ambit_verdict_kind kind, int64_t limit) {
-    for (int other = 0; other < AMBIT_VERDICT_KINDS; other++)
-        ambit_verdict_limit_set((ambit_verdict_kind)other, AMBIT_VERDICT_OFF);
-    ambit_verdict_limit_set(kind, limit);
-    for (unsigned i = 0; i < 4; i++) {
-        ambit__thread_record = NULL;
-        ambit__thread *record = ambit__thread_register();
-        if (i < 3) crew[i] = record;
-    }
-    start_ns = ambit__clock_coarse();
-    young = ambit__slab_get(&ambit__slab_ctx, AMBIT_KIND_CTX, crew[0]);
-    ambit__slab_born(young, &early, start_ns);
-}
-static void put_young(void) {
-    ambit__slab_put(&ambit__slab_ctx, AMBIT_KIND_CTX, ambit__thread_record, young);
-}
 static void bear_again(const ambit_site *site, uint64_t bytes) {
     ambit__entry *again = ambit__slab_get(&ambit__slab_ctx, AMBIT_KIND_CTX, ambit__thread_record);
     ambit_schedule_assert(again == young);
     ambit__slab_born(again, site, start_ns - 100 * AMBIT_SECOND);
     ambit__store_release(&again->bytes, bytes);
-}
-
-static ambit_verdict_counts counts_of(ambit_verdict_kind kind) {
-    ambit_verdict_counts counts = ambit_verdict_counts_read(kind);
-    ambit_schedule_assert(counts.returned <= counts.reported);
-    return counts;
 }
 
 /* ---- What is large, and goes ----------------------------------------------------------------- */
@@ -90,6 +63,20 @@ AMBIT_SCHEDULE_TEST_WITH(mark_is_not_inherited, .before = open_large) {
     ambit_schedule_join(other);
     reported_as_told(1);
     ambit_schedule_assert(!(ambit__load_relaxed(&young->marks) & AMBIT__MARK_REPORTED));
+}
+
+/* Nor by one of another line that was born at the same time. */
+static void replace_by_a_small_twin(void) {
+    put_young();
+    ambit__entry *again = ambit__slab_get(&ambit__slab_ctx, AMBIT_KIND_CTX, ambit__thread_record);
+    ambit__slab_born(again, &late, start_ns);
+}
+AMBIT_SCHEDULE_TEST_WITH(mark_is_not_inherited_by_a_twin, .before = open_large) {
+    be(1);
+    ambit_schedule_thread other = start(0, replace_by_a_small_twin);
+    check_early();
+    ambit_schedule_join(other);
+    reported_as_told(1);
 }
 
 /* The next one is large too: each is told once, at its own line. */
@@ -161,6 +148,18 @@ AMBIT_SCHEDULE_TEST_WITH(small_again_is_returned_once, .before = open_small_agai
     ambit_schedule_join(other);
     ambit_verdict_counts counts = counts_of(AMBIT_VERDICT_LARGE);
     ambit_schedule_assert(!told && counts.reported == 1 && counts.returned == 1);
+}
+
+AMBIT_SCHEDULE_TEST_WITH(small_again_is_returned_by_a_check, .before = open_small_again) {
+    be(1);
+    ambit_schedule_thread other = start(2, check_early);
+    check_early();
+    ambit_schedule_join(other);
+    ambit_verdict_counts counts = counts_of(AMBIT_VERDICT_LARGE);
+    ambit_schedule_assert(!told && counts.reported == 1 && counts.returned == 1);
+    ambit__store_release(&young->bytes, 10); /* and beyond it again */
+    check_early();
+    ambit_schedule_assert(told == 1);
 }
 
 /* ---- What is closed -------------------------------------------------------------------------- */
@@ -262,6 +261,28 @@ AMBIT_SCHEDULE_TEST_WITH(hold_is_seen_with_what_it_holds, .before = open_zombie_
     ambit_schedule_assert(told == 1 && is_held());
 }
 
+/* A hold is named before a child, whatever goes meanwhile. */
+static ambit_ctx *small_child;
+static void open_a_kept_zombie(void *argument) {
+    open_to_close(argument);
+    ambit_verdict_limit_set(AMBIT_VERDICT_ZOMBIE, -1);
+    small_child = open_below(closed);
+    close_it();
+}
+static void close_small_child(void) { ambit_ctx_close(&small_child); }
+static void note_hold(const ambit_verdict *verdict, void *user) {
+    (void)user;
+    ambit_schedule_assert(verdict->keeper == ambit__load_relaxed(&held->entry.site));
+    told++;
+}
+AMBIT_SCHEDULE_TEST_WITH(hold_is_named_before_a_child, .before = open_a_kept_zombie) {
+    be(1);
+    ambit_schedule_thread other = start(0, close_small_child);
+    (void)ambit_verdict_check(note_hold, NULL);
+    ambit_schedule_join(other);
+    ambit_schedule_assert(told == 1);
+}
+
 /* Nothing tells two apart that were born at one time and line, but the second has no mark. */
 static void replace_by_a_twin(void) {
     put_young();
@@ -306,43 +327,42 @@ AMBIT_SCHEDULE_TEST_WITH(crowd_is_counted_whole, .before = open_in_a_crowd,
     ambit_schedule_join(other);
 }
 
-/* ---- Callbacks ------------------------------------------------------------------------------- */
-
-static void run_slow(void *argument) {
-    (void)argument;
-    prepare(AMBIT_VERDICT_SLOW_CALLBACK, 100 * AMBIT_MILLISECOND);
-    ambit__store_relaxed(&((ambit_ctx *)(void *)young)->callback_since_ns, start_ns - AMBIT_SECOND);
-}
-static void end_callback(void) {
-    ambit__store_relaxed(&((ambit_ctx *)(void *)young)->callback_since_ns, 0);
-    ambit__verdict_callback_ended(young, &early, AMBIT_SECOND);
-}
-static void note_slow(const ambit_verdict *verdict, void *user) {
+/* The same at one line, where age and bytes tell the two apart. */
+static void note_crowd_of_one_line(const ambit_verdict *verdict, void *user) {
     (void)user;
-    ambit_schedule_assert(verdict->kind == AMBIT_VERDICT_SLOW_CALLBACK);
-    ambit_schedule_assert(verdict->site == &early);
+    ambit_schedule_assert(verdict->site == &early && verdict->measured == 1);
+    if (verdict->age_ns < AMBIT_SECOND)
+        ambit_schedule_assert(verdict->bytes == 10);
+    else
+        ambit_schedule_assert(verdict->bytes == 20 || !verdict->bytes);
+}
+static void replace_on_the_line_of_the_crowd(void) {
+    put_young();
+    bear_again(&early, 20);
+}
+AMBIT_SCHEDULE_TEST_WITH(crowd_of_one_line_is_counted_whole, .before = open_in_a_crowd) {
+    be(1);
+    ambit_schedule_thread other = start(0, replace_on_the_line_of_the_crowd);
+    ambit_schedule_assert(ambit_verdict_check(note_crowd_of_one_line, NULL) <= 1);
+    ambit_schedule_join(other);
+}
+
+/* Two checks at once: the line is told by one of them, and returned by the one that no longer
+ * finds it. */
+static void note_told(const ambit_verdict *verdict, void *user) {
+    note_crowd(verdict, user);
     told++;
 }
-static void tell_once_more(void) {
-    (void)ambit_verdict_check(note_slow, NULL);
-    ambit_verdict_counts counts = counts_of(AMBIT_VERDICT_SLOW_CALLBACK);
-    ambit_schedule_assert(told == 1 && counts.reported == 1 && counts.returned == 1);
-}
-AMBIT_SCHEDULE_TEST_WITH(slow_callback_is_told_once, .before = run_slow) {
+static void check_crowd(void) { (void)ambit_verdict_check(note_told, NULL); }
+AMBIT_SCHEDULE_TEST_WITH(two_checks_tell_a_crowd_once, .before = open_in_a_crowd) {
     be(1);
-    ambit_schedule_thread other = start(0, end_callback);
-    (void)ambit_verdict_check(note_slow, NULL);
+    ambit_schedule_thread other = start(2, check_crowd);
+    check_crowd();
     ambit_schedule_join(other);
-    tell_once_more();
-}
-static void end_and_go(void) {
-    end_callback();
+    ambit_schedule_assert(told == 1);
+    be(0);
     put_young();
-}
-AMBIT_SCHEDULE_TEST_WITH(slow_callback_of_one_that_goes_is_told_once, .before = run_slow) {
-    be(1);
-    ambit_schedule_thread other = start(0, end_and_go);
-    (void)ambit_verdict_check(note_slow, NULL);
-    ambit_schedule_join(other);
-    tell_once_more();
+    check_crowd();
+    ambit_verdict_counts counts = counts_of(AMBIT_VERDICT_CROWDED);
+    ambit_schedule_assert(told == 1 && counts.reported == 1 && counts.returned == 1);
 }

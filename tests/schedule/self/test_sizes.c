@@ -73,7 +73,7 @@ SENT_LARGE(larges_not_acquired, RELAXED, RELEASE, RELAXED, RELAXED)
 SENT_LARGE(larges_by_fences, RELEASE, RELAXED, RELAXED, ACQUIRE)
 SENT_LARGE(larges_by_half_fences, RELEASE, RELAXED, RELAXED, RELEASE)
 
-/* ---- What others change in between, and exchanges that fail ----------------------------------- */
+/* ---- What others change in between, and exchanges that fail ---------------------------------- */
 
 static _Atomic(wide) wide_flag;
 static _Atomic(large) large_flag;
@@ -157,7 +157,7 @@ FAILS(wide_fails_relaxed, wide_flag, wide, 7, wides_number, BOTH, RELAXED)
 FAILS(large_fails_acquiring, large_flag, large, SEVEN, larges_number, RELAXED, ACQUIRE)
 FAILS(large_fails_relaxed, large_flag, large, SEVEN, larges_number, BOTH, RELAXED)
 
-/* ---- A release sequence that another has a part in --------------------------------------------- */
+/* ---- A release sequence that another has a part in ------------------------------------------- */
 
 static _Atomic(int) sequence, exchanged;
 static void begin_and_go_on(void *argument) {
@@ -181,7 +181,7 @@ static void sequence_goes_on(void *argument) {
     run_all(begin_and_go_on, exchange_and_begin, see_the_end);
 }
 
-/* ---- Stale, and in two sizes -------------------------------------------------------------------- */
+/* ---- Stale, and in two sizes ----------------------------------------------------------------- */
 
 static _Atomic(wide) data;
 static _Atomic(int) ready;
@@ -249,7 +249,7 @@ static void written_plainly(void *argument) {
     ambit_schedule_assert(atomic_load_explicit(&tagged.both, RELAXED) == 4);
 }
 
-/* ---- Weak exchanges fail for nothing ------------------------------------------------------------ */
+/* ---- Weak exchanges fail for nothing --------------------------------------------------------- */
 
 static _Atomic(int) weak_object;
 static _Atomic(wide) weak_wide;
@@ -279,7 +279,7 @@ static void weak_exchanges_fail(void **state) {
                       (ambit_schedule_options){.schedules = 1000, .no_spurious = true});
 }
 
-/* ---- Larger ones: the caller's copies, and who has changed something ---------------------------- */
+/* ---- Larger ones: the caller's copies, and who has changed something ------------------------- */
 
 static large copy;
 static void store_copy(void *argument) {
@@ -321,7 +321,7 @@ static void changes_are_no_waiting(void **state) {
                         AMBIT_SCHEDULE_ASSERTION, "turned");
 }
 
-/* ---- The table ---------------------------------------------------------------------------------- */
+/* ---- The table ------------------------------------------------------------------------------- */
 
 typedef struct row {
     ambit_schedule_fn *scenario;

@@ -317,8 +317,7 @@ static void freed_memory_from_before_is_told(void **state) {
     reads(words, 8, 6); /* it is there again */
 }
 
-/* ---- Speed, to be read: no test
- *   ---------------------------------------------------------------- */
+/* ---- Speed, to be read: no test -------------------------------------------------------------- */
 
 static double seconds(void) {
     struct timespec now;

@@ -15,8 +15,7 @@ static char *allocate(size_t bytes, bool zero, unsigned site) {
         assert_ptr_equal(ambit__found.other_site, SITE(other));                                    \
     } while (0)
 
-/* ---- Races
- *   ------------------------------------------------------------------------------------ */
+/* ---- Races ----------------------------------------------------------------------------------- */
 
 static void a_range_races_in_each_of_its_bytes_and_no_other(void **state) {
     (void)state;
@@ -135,8 +134,7 @@ static void the_first_schedule_does_not_come_again(void **state) {
     writes(area, BYTES, 2);
 }
 
-/* ---- Atomics in it
- *   ---------------------------------------------------------------------------- */
+/* ---- Atomics in it --------------------------------------------------------------------------- */
 
 static void an_atomic_in_a_range_is_seeded_by_it(void **state) {
     (void)state;
@@ -167,8 +165,7 @@ static void an_atomic_range_races_with_plain_ones_only(void **state) {
     assert_race_at(reads(area, 4096, 3), area, 1);
 }
 
-/* ---- The heap
- *   --------------------------------------------------------------------------------- */
+/* ---- The heap -------------------------------------------------------------------------------- */
 
 static void a_range_of_a_block_races_with_its_allocation(void **state) {
     (void)state;
@@ -231,8 +228,7 @@ static void a_race_names_the_range_written_after_the_allocation(void **state) {
     assert_race_at(reads(other + 400, 8, 7), other + 400, 6);
 }
 
-/* ---- Blank memory
- *   ----------------------------------------------------------------------------- */
+/* ---- Blank memory ---------------------------------------------------------------------------- */
 
 static void reading_a_range_that_nobody_wrote_is_told(void **state) {
     (void)state;
@@ -279,8 +275,7 @@ static void a_copy_of_a_blank_range_is_not_told(void **state) {
     reads(block, 9000, 3);
 }
 
-/* ---- Memory from before
- *   ----------------------------------------------------------------------- */
+/* ---- Memory from before ---------------------------------------------------------------------- */
 
 static void a_range_freed_from_before_is_told(void **state) {
     (void)state;
@@ -325,8 +320,7 @@ static void a_free_of_very_much_finds_the_little_that_is_known(void **state) {
     reads(area + 10000, 8, 4);
 }
 
-/* ---- Together, and apart
- *   ---------------------------------------------------------------------- */
+/* ---- Together, and apart --------------------------------------------------------------------- */
 
 static void a_range_takes_no_cell_for_each_word(void **state) {
     (void)state;

@@ -155,8 +155,7 @@ static void much_memory_is_known_and_put_back(void **state) {
     free(much);
 }
 
-/* ---- Ranges
- *   ----------------------------------------------------------------------------------- */
+/* ---- Ranges ---------------------------------------------------------------------------------- */
 
 /* As a memset() would, from a byte in the middle of a word to one. */
 static void overwrite(unsigned from, unsigned to) {

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "schedule/host.h"
 #include "schedule/report.h"
 
 #define INLINED static inline __attribute__((always_inline))
