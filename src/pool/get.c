@@ -33,7 +33,9 @@ static ambit__object *make(ambit_pool *pool) {
 }
 
 void *ambit__pool_get(ambit_pool *pool, const ambit_site *site) {
-    ambit__store_relaxed(&ambit__pools_of_thread.inside, 0); /* A3, as in put.c */
+    /* A3. Nothing was done on the way here, but the visitor that sees this one may not see the one before,
+     * of the last call, which released what that has done. */
+    ambit__store_release(&ambit__pools_of_thread.inside, 0);
     ambit__pool_check(pool, "ambit_pool_get", site);
     ambit__object *object = take(pool);
     if (!object) object = make(pool);

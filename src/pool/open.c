@@ -58,18 +58,17 @@ AMBIT__UNCHECKED static void forked(void) {
     }
 }
 
-/* Who returns from here has the hooks. */
+/* Who returns from here has the hooks. Acquire pairs with the release: who goes on from here ends after the
+ * hooks are there, and so is told. */
 static void hook_once(void) {
-    /* Acquire pairs with the release: nothing of it is read, but it has been done. */
-    if (ambit__load_acquire(&hooked)) return;
-    if (ambit__exchange_acquire(&hooking, 1)) {
-        for (unsigned attempt = 0; !ambit__load_acquire(&hooked);) ambit__backoff(attempt++);
+    for (unsigned attempt = 0; !ambit__load_acquire(&hooked); ambit__backoff(attempt++)) {
+        if (ambit__exchange_relaxed(&hooking, 1)) continue;
+        ambit__census_ready();
+        ambit__on_fork(forked);
+        ambit__thread_on_exit(ambit__magazines_thread_ends);
+        ambit__store_release(&hooked, 1);
         return;
     }
-    ambit__census_ready();
-    ambit__on_fork(forked);
-    ambit__thread_on_exit(ambit__magazines_thread_ends);
-    ambit__store_release(&hooked, 1);
 }
 
 static ambit_pool *take_closed(void) {
@@ -171,8 +170,11 @@ static bool anything_out(ambit_pool *pool) {
 ambit_status ambit_pool_close_at(ambit_pool **given, const ambit_site *site) {
     ambit_pool *pool = *given;
     ambit__pool_check(pool, "ambit_pool_close", site);
-    if (anything_out(pool)) return AMBIT_BUSY;
-    ambit__trim_stop(pool);
+    ambit__trim_stop(pool); /* what it destroys at this moment is not out */
+    if (anything_out(pool)) {
+        ambit__trim_wake(pool);
+        return AMBIT_BUSY;
+    }
     (void)ambit_pool_trim(pool);
     uint32_t index = ambit__pool_index(pool);
     ambit__spin_lock(&pool->lock);

@@ -70,7 +70,8 @@ static void fire(ambit__timer_node *node) {
 
 static void arm(ambit_pool *pool, int64_t after_ns) {
     if (ambit__timer_node_arm(&pool->timer, ambit__clock_now() + after_ns, fire))
-        /* No memory or no thread: the next object that is made tries again. Release as in fired(). */
+        /* No memory or no thread: the next object that is made tries again. Release pairs with the acquire
+         * in ambit__trim_wake(): the node is that one's then. */
         ambit__store_release(&pool->trimming, 0);
 }
 
@@ -80,8 +81,9 @@ static void fired(ambit__timer_node *node) {
     bool soon = pool->surplus != 0;
     bool idle = !pool->objects;
     ambit__spin_unlock(&pool->lock);
-    if (idle) /* Release pairs with the acquire in ambit__trim_wake(): the node is idle. */
-        ambit__store_release(&pool->trimming, 0);
+    if (idle)
+        /* Relaxed: the object of who wakes it next counts, under the lock, after that was looked at. */
+        ambit__store_relaxed(&pool->trimming, 0);
     else
         arm(pool, soon ? SOON_NS : pool->options.trim_ns);
 }
@@ -94,9 +96,10 @@ void ambit__trim_wake(ambit_pool *pool) {
     arm(pool, pool->options.trim_ns);
 }
 
-/* Nobody else uses the pool. The timer's own `fired` may be about to arm it again. */
+/* The timer's own `fired` may be about to arm it again. Relaxed: it has had the pool's lock before, which
+ * the caller takes after. */
 void ambit__trim_stop(ambit_pool *pool) {
-    for (unsigned attempt = 0; ambit__load_acquire(&pool->trimming); attempt++) {
+    for (unsigned attempt = 0; ambit__load_relaxed(&pool->trimming); attempt++) {
         ambit_disarm found = ambit__timer_node_disarm(&pool->timer);
         if (found == AMBIT_FIRING_HERE)
             ambit__bug("ambit_pool_close", "expected a call from outside of the pool's hooks", NULL,

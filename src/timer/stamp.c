@@ -3,7 +3,9 @@
 #include "base/clock.h"
 #include "timer/wheel.h"
 
-enum { RENEWALS = 10 };
+#ifndef AMBIT__STAMP_RENEWALS /* the controlled scheduler's build has a few */
+#define AMBIT__STAMP_RENEWALS 10
+#endif
 #define PERIOD_NS (100 * AMBIT_MILLISECOND)
 
 static ambit__timer_node node;
@@ -39,7 +41,7 @@ int64_t ambit__stamp_wake(void) {
     if (ambit__clock_is_custom() || ambit__load_relaxed(&renewing) ||
         ambit__exchange_acquire(&renewing, 1))
         return now_ns;
-    left = RENEWALS;
+    left = AMBIT__STAMP_RENEWALS;
     node.fired = renewed;
     ambit__stamp_set(now_ns);
     arm();

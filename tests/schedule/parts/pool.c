@@ -7,6 +7,9 @@
 
 #include "pool/pool.h"
 
+#define POOL_TEST(test, ...)                                                                       \
+    AMBIT_SCHEDULE_TEST_WITH(test, .cxx20_release_sequences = true, __VA_ARGS__)
+
 AMBIT_SCHEDULE_COVERS(
     "ambit/pool_inline.h pool/magazine.c pool/get.c pool/put.c pool/tie.c pool/roster.c "
     "pool/object.c pool/walk.c census/walk.c")
@@ -83,7 +86,7 @@ static void take_two(void) {
     give(take());
 }
 
-AMBIT_SCHEDULE_TEST_WITH(each_has_its_own_object, .before = open_pool) {
+POOL_TEST(each_has_its_own_object, .before = open_pool) {
     ambit_schedule_thread one = start(1, take_two), two = start(2, take_two);
     ambit_schedule_join(one);
     ambit_schedule_join(two);
@@ -99,7 +102,7 @@ static void take_four_and_give(void) {
     for (unsigned i = 0; i < 4; i++) mine[i] = take();
     for (unsigned i = 0; i < 4; i++) give(mine[i]);
 }
-AMBIT_SCHEDULE_TEST_WITH(what_one_puts_another_gets, .before = open_pool) {
+POOL_TEST(what_one_puts_another_gets, .before = open_pool) {
     for (unsigned i = 0; i < 4; i++) given[i] = take();
     ambit_schedule_thread one = start(1, give_four), two = start(2, take_four_and_give);
     ambit_schedule_join(one);
@@ -119,7 +122,7 @@ static void put_and_get(void) {
 }
 static void trim(void) { (void)ambit_pool_trim(pool); }
 
-AMBIT_SCHEDULE_TEST_WITH(visitor_empties_a_magazine_in_use, .before = open_pool) {
+POOL_TEST(visitor_empties_a_magazine_in_use, .before = open_pool) {
     ambit_schedule_thread one = start(1, put_and_get), two = start(2, trim);
     ambit_schedule_join(one);
     ambit_schedule_join(two);
@@ -131,7 +134,7 @@ static void visit(void) {
     ambit__magazines_rest(pool, true);
     ambit__spin_unlock(&pool->lock);
 }
-AMBIT_SCHEDULE_TEST_WITH(two_visitors_one_after_the_other, .before = open_pool) {
+POOL_TEST(two_visitors_one_after_the_other, .before = open_pool) {
     ambit_schedule_thread one = start(1, put_and_get), two = start(2, visit),
                           three = start(3, visit);
     ambit_schedule_join(one);
@@ -147,7 +150,7 @@ static void give_one_and_another(void) {
     give(second);
     give(take());
 }
-AMBIT_SCHEDULE_TEST_WITH(visitor_comes_between_two_puts, .before = open_pool) {
+POOL_TEST(visitor_comes_between_two_puts, .before = open_pool) {
     ambit_schedule_thread one = start(1, give_one_and_another), two = start(2, visit);
     ambit_schedule_join(one);
     ambit_schedule_join(two);
@@ -167,8 +170,14 @@ static void take_give_and_trim(void) {
     give(take());
     trim();
 }
-AMBIT_SCHEDULE_TEST_WITH(walk_beside_an_objects_end, .before = open_pool) {
-    ambit_schedule_thread one = start(1, take_give_and_trim), two = start(2, tell_all);
+/* The object is free, and in the depot. */
+static void open_with_one(void *argument) {
+    open_pool(argument);
+    give(take());
+    visit();
+}
+POOL_TEST(walk_beside_an_objects_end, .before = open_with_one) {
+    ambit_schedule_thread one = start(1, trim), two = start(2, tell_all);
     ambit_schedule_join(one);
     ambit_schedule_join(two);
     count_all();
@@ -203,7 +212,7 @@ static void open_with_time(void *argument) {
     open_pool(argument);
     now_ns = ambit__clock_coarse();
 }
-AMBIT_SCHEDULE_TEST_WITH(loans_are_told_whole, .before = open_with_time) { lend_beside_a_walk(); }
+POOL_TEST(loans_are_told_whole, .before = open_with_time) { lend_beside_a_walk(); }
 
 /* The same, each get the long way. */
 static void open_without_magazines(void *argument) {
@@ -220,8 +229,8 @@ static void lend_anew(void) {
     give(lent);
     lend(1);
 }
-AMBIT_SCHEDULE_TEST_WITH(loans_without_a_magazine_are_told_whole,
-                         .before = open_without_magazines) {
+POOL_TEST(loans_without_a_magazine_are_told_whole, .strategy = AMBIT_SCHEDULE_EXHAUSTIVE,
+          .preemptions = 1, .schedules = 100000, .before = open_without_magazines) {
     lend(0);
     ambit_schedule_thread one = start(1, lend_anew);
     tell_loans();
@@ -231,7 +240,7 @@ AMBIT_SCHEDULE_TEST_WITH(loans_without_a_magazine_are_told_whole,
 }
 
 /* What is out all the time is told, whoever makes and ends others. */
-AMBIT_SCHEDULE_TEST_WITH(what_stays_out_is_told, .before = open_pool) {
+POOL_TEST(what_stays_out_is_told, .before = open_pool) {
     thing *mine = take();
     ambit_schedule_thread one = start(1, take_give_and_trim);
     ambit_schedule_assert(ambit_pool_each_out(pool, is_whole, NULL) >= 1);
@@ -251,7 +260,7 @@ static thing *borrow(void) {
 static void give_borrowed(void) { give(borrowed); }
 
 /* Another puts what is tied while the owner borrows more. */
-AMBIT_SCHEDULE_TEST_WITH(put_of_another_beside_a_borrow, .before = open_pool) {
+POOL_TEST(put_of_another_beside_a_borrow, .before = open_pool) {
     ctx = open_below(ambit_background());
     borrowed = borrow();
     thing *second = borrow();
