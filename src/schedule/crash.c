@@ -38,10 +38,12 @@ const void *volatile ambit__reading_for;
 
 /* The linker's names: the program's code, and in it this library's, which schedule_seal.cmake has put into a
  * section of its own. */
+/* NOLINTBEGIN(readability-identifier-naming) */
 extern const char __executable_start[] __attribute__((weak));
 extern const char etext[] __attribute__((weak));
 extern const char __start_ambit_schedule_text[] __attribute__((weak));
 extern const char __stop_ambit_schedule_text[] __attribute__((weak));
+/* NOLINTEND(readability-identifier-naming) */
 
 static bool is_between(uintptr_t address, const char *low, const char *high) {
     return address >= (uintptr_t)low && address < (uintptr_t)high;

@@ -88,7 +88,8 @@ static void give_line(char **line, size_t *bytes, const char *read, size_t lengt
         *line = ambit__arena_allocate(*bytes, 0, false, site);
     }
     ambit__will_write(*line, length + 1, site);
-    memcpy(*line, read, length + 1);
+    if (*line)
+        memcpy(*line, read, length + 1); /* it is there: the heap of a schedule does not end */
 }
 
 /* The C library takes the memory of a line from its own heap, so it is read there and copied. */
@@ -102,7 +103,7 @@ static ssize_t read_line(char **line, size_t *bytes, int end, FILE *stream, cons
     size_t own_bytes = 0;
     ssize_t length = __real_getdelim(&own, &own_bytes, end, stream);
     int error = errno;
-    if (length >= 0) give_line(line, bytes, own, (size_t)length, site);
+    if (length >= 0 && own) give_line(line, bytes, own, (size_t)length, site);
     free(own);
     errno = error;
     return length;
