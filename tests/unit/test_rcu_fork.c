@@ -184,6 +184,8 @@ static int fork_in_a_storm(long times) {
 }
 static void fork_may_come_at_any_time(void **state) {
     (void)state;
+    /* AddressSanitizer's allocator is locked for ever in a child if another thread had it at the fork. */
+    if (BUILD_ASAN) skip();
     assert_fresh("fork_in_a_storm", BUILD_SANITIZED ? 10 : 60, 0);
 }
 
