@@ -1,8 +1,9 @@
 /* The census: who holds what, since when, how much, from which line — while the program runs.
  *
- * Every context, hold and timer lives in memory that stays readable and of its type. A walk reads
- * it beside any load: it takes no lock of the owners', never blocks them, and never reads freed
- * memory. What is opened or closed while it walks may be seen or not; all that stays is seen once.
+ * Every context, hold and timer lives in memory that stays readable and of its type, and so does an
+ * object of a pool while anyone walks. A walk reads it beside any load: it takes no lock that a fast
+ * call takes, and never reads freed memory. What is opened or closed while it walks may be seen or
+ * not; all that stays is seen once.
  *
  *     ambit_census *before, *after;
  *     ambit_census_take(&before); ... ambit_census_take(&after);
