@@ -11,7 +11,7 @@
 #include "ambit/status.h"
 #include "base/atomic.h"
 
-#define AMBIT__CACHE_KINDS 4
+#define AMBIT__CACHE_KINDS 5
 /* The controlled scheduler's build makes this, and other sizes that loops run through, small. */
 #ifndef AMBIT__CACHE_ITEMS
 #define AMBIT__CACHE_ITEMS 64
