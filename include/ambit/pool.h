@@ -7,7 +7,7 @@
  * the memory of a burst is given back.
  *
  *     static void *buffers_out(ambit_pool *buffers, ambit_ctx *request) {
- *         return ambit_pool_borrow(buffers, request);  goes back when the request closes
+ *         return ambit_pool_borrow(buffers, request);  // goes back when the request closes
  *     }
  *
  * What is out stands in the census: by line, count, bytes and age. That time is read from a word that
@@ -90,7 +90,7 @@ AMBIT_MUST_CHECK ambit_status ambit_pool_close_at(ambit_pool **pool, const ambit
 
 /* The same as a get, and the object goes back by itself when the context's destructors run, in its turn
  * among them. It may be put before, by any thread. NULL also if the context's budget has no room for
- * the note of it (32 bytes, used again after an early put).
+ * the note of it (40 bytes, used again after an early put, and 16 for the first).
  * Thread: who may put values into the context (ctx.h). Blocks: as `construct` does. */
 #define ambit_pool_borrow(pool, ctx) ambit_pool_borrow_at((pool), (ctx), AMBIT_HERE)
 AMBIT_MUST_CHECK void *ambit_pool_borrow_at(ambit_pool *pool, ambit_ctx *ctx,

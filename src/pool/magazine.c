@@ -168,5 +168,7 @@ AMBIT__UNCHECKED void ambit__magazines_forked(ambit_pool *pool) {
     pool->cartridges = own;
     if (!own) return;
     own->next = own->previous = NULL;
+    /* A visitor that did not come along may have sent this thread away. */
+    ambit__store_relaxed(slot_of(own), &own->magazine);
     ambit__store_relaxed(&own->magazine.count, 0); /* what is in it is found in the roster */
 }

@@ -29,6 +29,7 @@
 #define AMBIT__POOL_MARK_TIED (1u << 28) /* in an object's marks: it goes back with a context */
 
 #define AMBIT__POOL_MARK_RESTS (1u << 27) /* it is in quarantine */
+#define AMBIT__POOL_MARK_PUT (1u << 26)   /* the same, and from the put that leads there on */
 
 #ifndef AMBIT__LEAF_PLACES /* the controlled scheduler's build has a few */
 #define AMBIT__LEAF_PLACES 64

@@ -39,11 +39,10 @@ __attribute__((noreturn, cold)) static void put_of_stranger(const ambit__object 
                got ? got : ambit__load_relaxed(&object->put_site));
 }
 
-__attribute__((noreturn, cold)) static void
-put_twice(const ambit__object *object, const ambit_site *before, const ambit_site *site) {
-    const ambit_site *other = ambit__load_relaxed(&object->put_site);
+__attribute__((noreturn, cold)) static void put_twice(const ambit__object *object,
+                                                      const ambit_site *site) {
     ambit__bug("ambit_pool_put", "expected an object that is out, found one that was put already",
-               site, other != site && other ? other : before);
+               site, ambit__load_relaxed(&object->put_site));
 }
 
 /* ---- Right ones ------------------------------------------------------------------------------ */
@@ -96,6 +95,10 @@ static void finish(ambit__object *object) {
         (void)ambit__and_relaxed(&object->entry.marks,
                                  ~(AMBIT__MARK_SAMPLED | AMBIT__MARK_LONG_LIVED));
     }
+    /* Of two that put it at once, both of which found it out, one comes second here. */
+    if (options->quarantine &&
+        ambit__or_relaxed(&object->entry.marks, AMBIT__POOL_MARK_PUT) & AMBIT__POOL_MARK_PUT)
+        put_twice(object, NULL);
     if (options->reset) options->reset(memory, options->user);
     if (options->owned && options->owned(memory, options->user) > options->owned_max)
         ambit__object_end(object);
@@ -109,7 +112,7 @@ void ambit__pool_put(ambit_pool *pool, void *memory, const ambit_site *site) {
     ambit__pool_check(pool, "ambit_pool_put", site);
     ambit__object *object = (ambit__object *)memory - 1;
     if (object->pool != pool) put_of_stranger(object, site);
-    put_twice(object, ambit__load_relaxed(&object->put_site), site);
+    put_twice(object, site);
 }
 
 void ambit__pool_put_rest(ambit__object *object) {

@@ -15,7 +15,8 @@ static void wake_up(ambit__object *object) {
             ambit__bug("ambit_pool_put",
                        "expected nobody to write to an object after it was put, found it changed",
                        NULL, ambit__load_relaxed(&object->put_site));
-    (void)ambit__and_relaxed(&object->entry.marks, ~AMBIT__POOL_MARK_RESTS);
+    (void)ambit__and_relaxed(&object->entry.marks,
+                             ~(AMBIT__POOL_MARK_RESTS | AMBIT__POOL_MARK_PUT));
 }
 
 /* The one that has rested longest, to make room or to empty; NULL if there is none to go. */

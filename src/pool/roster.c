@@ -151,6 +151,16 @@ ambit__object *ambit__depot_pop(ambit_pool *pool) {
 
 /* ---- After a fork ---------------------------------------------------------------------------- */
 
+/* What another thread was about to put into quarantine, or had just taken out of it, is lost with that
+ * thread: it may be half destroyed, and there may be no room. */
+static void keep_forked(ambit_pool *pool, ambit__object *object) {
+    uint32_t marks = ambit__load_relaxed(&object->entry.marks);
+    if (!(marks & AMBIT__POOL_MARK_PUT))
+        ambit__depot_push(pool, object);
+    else if (marks & AMBIT__POOL_MARK_RESTS && pool->rest_count < pool->options.quarantine)
+        pool->quarantine[pool->rest_count++] = object;
+}
+
 /* Whatever a thread that did not come along was doing: what has no site is free, and what had not got
  * its place or had lost it is not there. */
 static void count_leaf(ambit_pool *pool, ambit__leaf *leaf) {
@@ -161,10 +171,7 @@ static void count_leaf(ambit_pool *pool, ambit__leaf *leaf) {
         leaf->taken |= UINT64_C(1) << i;
         pool->objects++;
         if (ambit__load_relaxed(&object->entry.site)) continue;
-        if (ambit__load_relaxed(&object->entry.marks) & AMBIT__POOL_MARK_RESTS)
-            pool->quarantine[pool->rest_count++] = object;
-        else
-            ambit__depot_push(pool, object);
+        keep_forked(pool, object);
     }
     pool->last_leaf = leaf;
 }

@@ -74,14 +74,13 @@ static void gate_open(sleeper *host) {
 /* ---- Borrowing ------------------------------------------------------------------------------- */
 
 #ifdef __x86_64__
-/* Saves what a call must preserve and the stack pointer, takes the other's. */
-void ambit__host_swap(void **save, void *stack_pointer);
-void ambit__host_swap_all(void **save, void *stack_pointer, uintptr_t thread_pointer);
+/* Saves what a call must preserve and the stack pointer, and takes the other's; its thread pointer as
+ * well, unless that is 0. */
+void ambit__host_swap(void **save, void *stack_pointer, uintptr_t thread_pointer);
 __asm__(".text\n"
-        ".globl ambit__host_swap, ambit__host_swap_all\n"
-        ".hidden ambit__host_swap, ambit__host_swap_all\n"
+        ".globl ambit__host_swap\n"
+        ".hidden ambit__host_swap\n"
         ".type ambit__host_swap, @function\n"
-        ".type ambit__host_swap_all, @function\n"
         "ambit__host_swap:\n"
         "    pushq %rbp\n"
         "    pushq %rbx\n"
@@ -91,16 +90,8 @@ __asm__(".text\n"
         "    pushq %r15\n"
         "    movq %rsp, (%rdi)\n"
         "    movq %rsi, %rsp\n"
-        "    jmp 1f\n"
-        "ambit__host_swap_all:\n"
-        "    pushq %rbp\n"
-        "    pushq %rbx\n"
-        "    pushq %r12\n"
-        "    pushq %r13\n"
-        "    pushq %r14\n"
-        "    pushq %r15\n"
-        "    movq %rsp, (%rdi)\n"
-        "    movq %rsi, %rsp\n"
+        "    testq %rdx, %rdx\n"
+        "    jz 1f\n"
         "    wrfsbase %rdx\n"
         "1:  popq %r15\n"
         "    popq %r14\n"
@@ -133,8 +124,7 @@ static void prepare_stack(sleeper *host, void (*entry)(void)) {
 static uintptr_t thread_pointer(void) { return 0; }
 static bool can_write_register(void) { return false; }
 static void prepare_stack(sleeper *host, void (*entry)(void)) { (void)host, (void)entry; }
-static void ambit__host_swap(void **save, void *stack_pointer) { (void)save, (void)stack_pointer; }
-static void ambit__host_swap_all(void **save, void *stack_pointer, uintptr_t pointer) {
+static void ambit__host_swap(void **save, void *stack_pointer, uintptr_t pointer) {
     (void)save, (void)stack_pointer, (void)pointer;
 }
 #endif
@@ -146,7 +136,7 @@ static void swap_by_header(sleeper *from, const sleeper *to) {
     header->pointer = to->thread_pointer;
     header->vector = to->vector;
     *ambit__host_error = to->error;
-    ambit__host_swap(&from->stack_pointer, to->stack_pointer);
+    ambit__host_swap(&from->stack_pointer, to->stack_pointer, 0);
 }
 
 static void go(unsigned from, unsigned to) {
@@ -156,8 +146,8 @@ static void go(unsigned from, unsigned to) {
         return;
     }
     if (borrowing) {
-        ambit__host_swap_all(&hosts[from].stack_pointer, hosts[to].stack_pointer,
-                             hosts[to].thread_pointer);
+        ambit__host_swap(&hosts[from].stack_pointer, hosts[to].stack_pointer,
+                         hosts[to].thread_pointer);
         return;
     }
     int error = errno; /* the program's, which the system calls of a gate would change */
