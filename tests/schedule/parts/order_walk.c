@@ -355,8 +355,8 @@ static void check_counts(void) {
 }
 
 /* A slow one, which runs already, and then a quick one, as deliver_callback() has them: the
- * first is told once, by its line, and the second is not. That takes four turns in the right
- * places. */
+ * first is told once, by its line, and the second is not. All schedules with two
+ * preemptions are played. */
 static void open_with_a_slow_one(void *argument) {
     look_for_slow_ones_only(argument);
     ambit__ctx_show_callback(watched, &lines[0], ambit__clock_coarse());
@@ -372,7 +372,8 @@ static void end_both(void) {
     end_callback(1, 0);
 }
 AMBIT_SCHEDULE_TEST_WITH(slow_callback_is_told_once, .before = open_with_a_slow_one,
-                         .strategy = AMBIT_SCHEDULE_PCT, .depth = 4) {
+                         .strategy = AMBIT_SCHEDULE_EXHAUSTIVE, .preemptions = 2,
+                         .schedules = 200000) {
     be(1);
     ambit_schedule_thread other = start(0, end_both);
     (void)ambit_verdict_check(note_slow, NULL);
