@@ -7,7 +7,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { BUSY_THREADS = 2, FORKS = 60, AT_ONCE = 90 };
+#include "pool/pool.h"
+
+enum { BUSY_THREADS = 2, FORKS = 200, AT_ONCE = 90 };
 
 struct object {
     uint64_t first, body[30], last;
@@ -52,6 +54,19 @@ static void *busy(void *pool) {
     return NULL;
 }
 
+/* Visits all magazines, again and again. */
+static void *visit(void *pool) {
+    while (!atomic_load(&stop)) (void)ambit_pool_trim(pool);
+    return NULL;
+}
+
+static int magazines_of_this_thread(const ambit_pool *pool) {
+    int count = 0;
+    for (const ambit__cartridge *at = pool->cartridges; at; at = at->next)
+        count += at->local == &ambit__pools_of_thread;
+    return count;
+}
+
 /* All that was free is there, and what others had out stays out. */
 static int child(ambit_pool *pool, const void *mine) {
     ambit_pool_stats before, after;
@@ -61,6 +76,7 @@ static int child(ambit_pool *pool, const void *mine) {
     if (wrong) return wrong;
     ambit_pool_stats_read(pool, &after);
     if (after.out != before.out) return 11;
+    if (magazines_of_this_thread(pool) != 1) return 19;
     if (after.constructed - before.constructed > AT_ONCE) return 12;
     if (living(AMBIT_KIND_OBJECT) != after.out) return 13;
     ambit_pool_put(pool, (void *)(uintptr_t)mine);
@@ -83,12 +99,14 @@ static void forks_beside_gets_and_puts(void **state) {
     /* Their allocators may be locked for ever in the child, and ThreadSanitizer wants no threads there. */
     if (BUILD_SANITIZED) skip();
     ambit_pool *pool = open_pool();
-    pthread_t threads[BUSY_THREADS];
+    pthread_t threads[BUSY_THREADS], visitor;
     atomic_store(&stop, 0);
+    assert_int_equal(pthread_create(&visitor, NULL, visit, pool), 0);
     for (int i = 0; i < BUSY_THREADS; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, busy, pool), 0);
     void *mine = ambit_pool_get(pool);
     for (int i = 0; i < FORKS; i++) {
+        ambit_pool_put(pool, ambit_pool_get(pool)); /* so that there is something to visit */
         pid_t pid = fork();
         if (!pid) {
             alarm(60);
@@ -100,6 +118,7 @@ static void forks_beside_gets_and_puts(void **state) {
     }
     atomic_store(&stop, 1);
     for (int i = 0; i < BUSY_THREADS; i++) pthread_join(threads[i], NULL);
+    pthread_join(visitor, NULL);
     ambit_pool_put(pool, mine);
     assert_ok(ambit_pool_close(&pool));
 }

@@ -5,6 +5,9 @@
  * orders nothing, race on it. */
 #include "ctxs.h"
 
+#include <pthread.h>
+#include <string.h>
+
 #include "pool/pool.h"
 
 #define POOL_TEST(test, ...)                                                                       \
@@ -155,6 +158,38 @@ POOL_TEST(visitor_comes_between_two_puts, .before = open_pool) {
     ambit_schedule_join(one);
     ambit_schedule_join(two);
     count_all();
+}
+
+/* ---- Double puts ------------------------------------------------------------------------------- */
+
+static thing *twice;
+static _Atomic(unsigned) caught;
+static void end_thread(const ambit_bug *bug, void *user) {
+    (void)user;
+    ambit_schedule_assert(strstr(bug->message, "put already") != NULL);
+    (void)ambit__add_relaxed(&caught, 1);
+    pthread_exit(NULL);
+}
+static void put_it(void) { ambit_pool_put(pool, twice); }
+static void open_with_quarantine(void *argument) {
+    muster(argument);
+    ambit_pool_options options = {
+        .object_bytes = sizeof(thing), .trim_ns = AMBIT_NEVER, .quarantine = 2};
+    ambit_schedule_assert(!ambit_pool_open(&options, &pool));
+    ambit__store_relaxed(&ambit__stamp.now_ns, 1);
+    twice = ambit_pool_get(pool);
+}
+/* Both may find it out: one of them is told all the same, and it rests once. */
+POOL_TEST(two_put_one_object_at_once, .before = open_with_quarantine) {
+    ambit_bug_hook_set(end_thread, NULL);
+    ambit_schedule_thread one = start(1, put_it), two = start(2, put_it);
+    ambit_schedule_join(one);
+    ambit_schedule_join(two);
+    ambit_schedule_assert(ambit__load_relaxed(&caught) == 1);
+    ambit_pool_stats stats;
+    ambit_pool_stats_read(pool, &stats);
+    ambit_schedule_assert(stats.quarantined == 1 && !stats.out && !stats.free);
+    ambit_schedule_assert(!ambit_pool_close(&pool));
 }
 
 /* ---- Walks ----------------------------------------------------------------------------------- */
